@@ -1,0 +1,155 @@
+"""Balancer: the one object that trainers know. Task losses in, `.grad` out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from mtrl.balancing.base import GRADIENTS, Aggregator, Performance, Signals, Weighting
+from mtrl.balancing.gradients import LossFunction, Mode, task_gradients
+from mtrl.balancing.gramian import conflict_metrics
+
+Metrics = dict[str, Tensor]
+"""Detached tensors on the device; they cross to the host once per log interval."""
+
+
+class Balancer:
+    """Fills the gradients of a trunk and its heads by one balancing method.
+
+    Two paths, chosen by what the method declares and never by its name. Where it needs no gradients,
+    the weighted losses are differentiated once (*loss path*); otherwise the gradient of every task is
+    formed in one backward pass and the method combines them (*gradient path*). Heads take their own
+    task's unscaled gradient on both.
+
+    Args:
+        method: the balancing method; its state belongs to this balancer alone.
+        shared: the trunk's parameters by name.
+        heads: parameters of which each slice belongs to one task.
+        max_norm: bound on the gradient norm, applied once, after aggregation; None leaves it.
+        clip: `separate` bounds trunk and heads each by `max_norm`, `joint` both together.
+        head_scaling: `unit`, or `weights` to scale each head's gradient as its task's trunk gradient.
+            Heads need the task as their dimension `head_task_dim` for that.
+        head_task_dim: dimension of the head parameters that counts tasks.
+        mode: see :func:`mtrl.balancing.gradients.task_gradients`.
+    """
+
+    def __init__(
+        self,
+        method: Aggregator,
+        shared: Mapping[str, nn.Parameter],
+        heads: Mapping[str, nn.Parameter],
+        *,
+        max_norm: float | None = None,
+        clip: Literal["separate", "joint"] = "separate",
+        head_scaling: Literal["unit", "weights"] = "unit",
+        head_task_dim: int = 0,
+        mode: Mode = "views",
+    ) -> None:
+        self.method = method
+        self.shared = dict(shared)
+        self.heads = dict(heads)
+        self.max_norm = max_norm
+        self.clip = clip
+        self.head_scaling = head_scaling
+        self.head_task_dim = head_task_dim
+        self.mode: Mode = mode
+        if head_scaling == "weights" and not isinstance(method, Weighting):
+            raise ValueError(
+                f"`head_scaling: weights` needs a method with task weights. {type(method).__name__}"
+                " works on coordinates. Use `head_scaling: unit`."
+            )
+
+    def backward(
+        self, loss_fn: LossFunction, performance: Tensor | Performance | None = None
+    ) -> Metrics:
+        """Differentiate `loss_fn` and set `.grad` of trunk and heads.
+
+        Args:
+            loss_fn: `loss_fn(shared) -> (losses [m], aux)`; see `mtrl.balancing.gradients`.
+            performance: `[m]`, for methods that read it.
+
+        Returns:
+            `losses [m]`, `finite` (whether all losses are), `grad_norm`, `clipped`, and the method's own
+            metrics; on the gradient path also measures of conflict.
+        """
+        if self.method.needs & GRADIENTS:
+            losses, metrics = self._gradient_path(loss_fn, performance)
+        else:
+            losses, metrics = self._loss_path(loss_fn, performance)
+        metrics |= self._clip()
+        metrics["losses"] = losses
+        metrics["finite"] = torch.isfinite(losses).all()
+        for name, value in self.method.metrics.items():
+            metrics[name] = value if isinstance(value, Tensor) else torch.tensor(value)
+        return metrics
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The method's state."""
+        return self.method.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Restore the method's state; strict."""
+        self.method.load_state_dict(state)
+
+    def _loss_path(
+        self, loss_fn: LossFunction, performance: Tensor | Performance | None
+    ) -> tuple[Tensor, Metrics]:
+        losses, _ = loss_fn(self.shared)
+        assert isinstance(self.method, Weighting), "without gradients there is nothing but weights"
+        signals = Signals(losses=losses, performance=performance)
+        weights = self.method.weights(signals).to(losses.dtype)
+        heads = list(self.heads.values())
+        if heads:
+            # Stops at the heads, so it costs next to nothing and leaves the trunk to the second call.
+            grads = torch.autograd.grad(losses.sum(), heads, retain_graph=True)
+            self._set_head_gradients(grads, weights)
+        shared = list(self.shared.values())
+        for parameter, grad in zip(
+            shared, torch.autograd.grad(weights @ losses, shared), strict=True
+        ):
+            parameter.grad = grad
+        return losses.detach(), {}
+
+    def _gradient_path(
+        self, loss_fn: LossFunction, performance: Tensor | Performance | None
+    ) -> tuple[Tensor, Metrics]:
+        losses, _, gradients, head_grads = task_gradients(
+            loss_fn,
+            self.shared,
+            list(self.heads.values()),
+            self.method.num_tasks,
+            mode=self.mode,
+        )
+        signals = Signals(losses=losses, gradients=gradients, performance=performance)
+        parts = self.method.aggregate_blocks(signals)
+        for parameter, part in zip(self.shared.values(), parts, strict=True):
+            parameter.grad = part.to(parameter.dtype)
+        self._set_head_gradients(head_grads, self.method.metrics.get("weights"))
+        return losses, conflict_metrics(signals.gramian)
+
+    def _set_head_gradients(
+        self, grads: list[Tensor] | tuple[Tensor, ...], weights: Tensor | float | None
+    ) -> None:
+        for parameter, grad in zip(self.heads.values(), grads, strict=True):
+            if self.head_scaling == "weights" and isinstance(weights, Tensor):
+                shape = [1] * grad.dim()
+                shape[self.head_task_dim] = -1
+                grad = grad * weights.to(grad.dtype).view(shape)
+            parameter.grad = grad
+
+    def _clip(self) -> Metrics:
+        trunk, heads = list(self.shared.values()), list(self.heads.values())
+        if self.clip == "joint":
+            groups = [[*trunk, *heads]]
+        else:
+            groups = [group for group in (trunk, heads) if group]
+        norms = [nn.utils.get_total_norm([p.grad for p in group]) for group in groups]  # type: ignore[misc]
+        clipped = torch.zeros((), device=norms[0].device)
+        if self.max_norm is not None:
+            for group, norm in zip(groups, norms, strict=True):
+                nn.utils.clip_grads_with_norm_(group, self.max_norm, norm)
+            clipped = (norms[0] > self.max_norm).float()
+        return {"grad_norm": norms[0], "clipped": clipped}

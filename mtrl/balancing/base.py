@@ -1,0 +1,264 @@
+"""The contract between a balancing method and whoever has task losses.
+
+Letters: `m` tasks, `n` shared (trunk) parameters. A gradient row belongs to a task.
+"""
+
+from __future__ import annotations
+
+import abc
+import enum
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from mtrl.balancing.gradients import TaskGradients
+
+
+class Needs(enum.Flag):
+    """What a method reads at each step. The caller computes that and nothing else."""
+
+    NOTHING = 0
+    LOSSES = enum.auto()  # [m]
+    GRAMIAN = enum.auto()  # [m, m]
+    PRODUCTS = enum.auto()  # J.dot(v) and J.combine(w) with vectors of the method's own
+    MATRIX = enum.auto()  # [m, n] itself
+    PERFORMANCE = enum.auto()  # [m]
+    LOSSES_AFTER = enum.auto()  # [m], on the same batch after the optimiser's step
+    FEATURES = enum.auto()  # gradients of the shared representation
+    VALIDATION = enum.auto()  # losses on a validation batch
+
+
+GRADIENTS = Needs.GRAMIAN | Needs.PRODUCTS | Needs.MATRIX
+"""Needs that only per-task gradients can meet."""
+
+
+@dataclass(frozen=True)
+class Performance:
+    """How well each task is doing, with its unit and direction.
+
+    Attributes:
+        values: `[m]`; NaN where nothing is known yet.
+        baseline: what `values` is compared with, `[m]` or a number (single-task results, or 1 for a
+            success rate), in the unit of `values`.
+        higher_is_better: whether larger values are better.
+    """
+
+    values: Tensor
+    baseline: Tensor | float = 1.0
+    higher_is_better: bool = True
+
+    @classmethod
+    def of(cls, performance: Tensor | Performance) -> Performance:
+        """A bare tensor is a success rate in [0, 1], higher is better.
+
+        Raises:
+            ValueError: a rate outside [0, 1], a percentage for instance.
+        """
+        if isinstance(performance, Performance):
+            return performance
+        on_host = performance.device.type == "cpu"  # elsewhere a check would stall the device
+        if on_host and ((performance < 0) | (performance > 1)).any():
+            raise ValueError(
+                "`performance` as a bare tensor is a success rate in [0, 1]. Found values from"
+                f" {performance.min():g} to {performance.max():g}. Divide percentages by 100, or pass"
+                " `Performance(values, baseline=..., higher_is_better=...)`."
+            )
+        return cls(performance)
+
+    def drop_percent(self) -> Tensor:
+        """Shortfall against the baseline in percent, `[m]`; higher is worse, NaN stays NaN."""
+        baseline = torch.as_tensor(
+            self.baseline, dtype=self.values.dtype, device=self.values.device
+        )
+        sign = 1.0 if self.higher_is_better else -1.0
+        # A baseline near zero (a task that single-task training does not solve) would explode.
+        return 100.0 * sign * (baseline - self.values) / baseline.abs().clamp_min(0.05)
+
+
+class MissingSignalError(LookupError):
+    """A method read a signal that its caller did not provide."""
+
+
+class Signals:
+    """One step's facts for a method, all detached.
+
+    Args:
+        losses: `[m]`.
+        jacobian: `[m, n]`, wrapped as one block of :class:`TaskGradients`.
+        gradients: the same as blocks; what trainers pass.
+        gramian: `[m, m]`; computed from the gradients unless given, once.
+        performance: `[m]` success rates in [0, 1] or a :class:`Performance`.
+
+    Reading what was not given raises :class:`MissingSignalError`.
+    """
+
+    def __init__(
+        self,
+        *,
+        losses: Tensor | None = None,
+        jacobian: Tensor | None = None,
+        gradients: TaskGradients | None = None,
+        gramian: Tensor | None = None,
+        performance: Tensor | Performance | None = None,
+    ) -> None:
+        if jacobian is not None:
+            if gradients is not None:
+                raise ValueError("Give `jacobian` or `gradients`, not both.")
+            gradients = TaskGradients([jacobian.detach()])
+        self._losses = None if losses is None else losses.detach()
+        self._gradients = gradients
+        self._gramian = None if gramian is None else gramian.detach()
+        self._performance = None if performance is None else Performance.of(performance)
+
+    @property
+    def losses(self) -> Tensor:
+        """`[m]`"""
+        return self._require(self._losses, "losses")
+
+    @property
+    def gradients(self) -> TaskGradients:
+        """Per-task gradients of the shared parameters."""
+        return self._require(self._gradients, "gradients")
+
+    @property
+    def performance(self) -> Performance:
+        """How well each task is doing."""
+        return self._require(self._performance, "performance")
+
+    @property
+    def gramian(self) -> Tensor:
+        """`[m, m]` inner products of the task gradients, float64."""
+        if self._gramian is None:
+            self._gramian = self._require(self._gradients, "gramian").gramian()
+        return self._gramian
+
+    @property
+    def has_gradients(self) -> bool:
+        """Whether the rows themselves were given, not only their Gramian."""
+        return self._gradients is not None
+
+    def finite_rows(self) -> Tensor:
+        """`[m]` booleans: whether a task's gradient is finite (true where no gradient is known)."""
+        if self._gradients is None and self._gramian is None:
+            return torch.ones(len(self.losses), dtype=torch.bool, device=self.losses.device)
+        return torch.isfinite(self.gramian.diagonal())
+
+    def masked(self, keep: Tensor) -> Signals:
+        """These signals with the rows of other tasks set to zero."""
+        gradients = None if self._gradients is None else self._gradients.masked(keep)
+        pair = keep[:, None] & keep[None, :]
+        gramian = torch.where(pair, self.gramian, 0.0)
+        return Signals(
+            losses=self._losses,
+            gradients=gradients,
+            gramian=gramian,
+            performance=self._performance,
+        )
+
+    @staticmethod
+    def _require(value: Any, name: str) -> Any:
+        if value is None:
+            raise MissingSignalError(
+                f"The method reads `{name}`, which its caller did not provide. Pass it to `Signals`,"
+                " or choose a method that does not need it."
+            )
+        return value
+
+
+class Aggregator(nn.Module, abc.ABC):
+    """Turns per-task gradients into one direction for the shared parameters.
+
+    A subclass implements :meth:`direction`; callers use :meth:`aggregate`, which settles what is the
+    same for every method: one task is returned unchanged, and a row that is not finite is left out
+    of the step and counted. State is made of buffers with their final shape at construction, so that
+    `state_dict` is strict, and advances once per call.
+
+    Attributes:
+        needs: the signals that the method reads.
+        positive_losses: it takes logarithms or ratios of losses, so it cannot serve an SAC actor.
+        capturable: no host work, so it can live in a CUDA graph.
+        paper: where the method comes from.
+        metrics: facts about the last call, for the log.
+    """
+
+    needs: ClassVar[Needs]
+    positive_losses: ClassVar[bool] = False
+    capturable: ClassVar[bool] = True
+    paper: ClassVar[str]
+
+    def __init__(self, num_tasks: int, num_shared: int, *, seed: int = 0) -> None:
+        super().__init__()
+        if num_tasks < 1 or num_shared < 1:
+            raise ValueError(
+                f"A method balances at least one task and one shared parameter. Found num_tasks="
+                f"{num_tasks}, num_shared={num_shared}."
+            )
+        self.num_tasks = num_tasks
+        self.num_shared = num_shared
+        self.seed = seed
+        self.metrics: dict[str, Tensor | float] = {}
+
+    def aggregate(self, signals: Signals) -> Tensor:
+        """The direction to descend, `[n]`, in the method's native scale (uniform is the sum)."""
+        return torch.cat([block.flatten() for block in self.aggregate_blocks(signals)])
+
+    @torch.no_grad()
+    def aggregate_blocks(self, signals: Signals) -> list[Tensor]:
+        """The same direction as one tensor per parameter, which spares the concatenation."""
+        signals = self._admit(signals)
+        if self.num_tasks == 1:
+            return signals.gradients.combine_blocks(torch.ones(1, device=signals.gramian.device))
+        return self._blocks(signals)
+
+    @abc.abstractmethod
+    def direction(self, signals: Signals) -> Tensor:
+        """The method itself: `[n]`. At least two tasks, all rows finite."""
+
+    def _blocks(self, signals: Signals) -> list[Tensor]:
+        return signals.gradients.split(self.direction(signals))
+
+    def _admit(self, signals: Signals) -> Signals:
+        self.metrics = {}
+        keep = signals.finite_rows()
+        if len(keep) != self.num_tasks:
+            raise ValueError(
+                f"The method was built for {self.num_tasks} tasks. Found signals of {len(keep)}."
+            )
+        self.metrics["masked_tasks"] = (~keep).sum()
+        # On the host a look is free; a device masks always, because a look would stall it.
+        if keep.device.type == "cpu" and bool(keep.all()):
+            return signals
+        return signals.masked(keep)
+
+
+class Weighting(Aggregator):
+    """A method whose direction is a combination of the task gradients: the usual case.
+
+    A subclass implements :meth:`task_weights`; callers use :meth:`weights` or `aggregate`.
+    """
+
+    @torch.no_grad()
+    def weights(self, signals: Signals) -> Tensor:
+        """The weights of the tasks, `[m]`; zero for a task whose gradient is not finite."""
+        return self._weights(self._admit(signals))
+
+    @abc.abstractmethod
+    def task_weights(self, signals: Signals) -> Tensor:
+        """The method itself: `[m]`. At least two tasks, all rows finite."""
+
+    def direction(self, signals: Signals) -> Tensor:
+        """The weighted sum of the task gradients, `[n]`."""
+        return signals.gradients.combine(self._weights(signals))
+
+    def _blocks(self, signals: Signals) -> list[Tensor]:
+        return signals.gradients.combine_blocks(self._weights(signals))
+
+    def _weights(self, signals: Signals) -> Tensor:
+        if self.num_tasks == 1:
+            weights = torch.ones(1, device=signals.finite_rows().device)
+        else:
+            weights = self.task_weights(signals)
+        self.metrics["weights"] = weights
+        return weights

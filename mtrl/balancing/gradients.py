@@ -1,0 +1,163 @@
+"""From a loss function to the gradient of every task, in one backward pass.
+
+The idea: give each task its own *view* of the shared parameters, `p.expand(m, ...)`, which costs no
+memory, and run task i's rows through view i. One backward of the plain sum of the losses then leaves
+task i's gradient in block i, at about the cost of the plain sum itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+LossFunction = Callable[[Mapping[str, Tensor]], tuple[Tensor, Any]]
+"""`loss_fn(shared) -> (losses [m], aux)`, pure: noise and targets are drawn outside."""
+
+Mode = Literal["views", "batched", "loop"]
+
+
+class TaskGradients:
+    """The gradients of `m` tasks with respect to the shared parameters, kept per parameter.
+
+    Args:
+        blocks: one tensor `[m, ...]` per parameter; together they are the Jacobian `[m, n]`.
+    """
+
+    def __init__(self, blocks: Sequence[Tensor]) -> None:
+        self.blocks = list(blocks)
+
+    @property
+    def num_tasks(self) -> int:
+        """m"""
+        return len(self.blocks[0])
+
+    def gramian(self) -> Tensor:
+        """Inner products of the rows, `[m, m]` float64, exactly symmetric.
+
+        Each block is multiplied in float32 without TF32 (whose 1e-3 error swamps near-opposed
+        gradients), the blocks are summed in float64; float64 blocks stay float64.
+        """
+        total = torch.zeros(
+            self.num_tasks, self.num_tasks, dtype=torch.float64, device=self.blocks[0].device
+        )
+        with _full_precision():
+            for block in self.blocks:
+                rows = _rows(block)
+                total += (rows @ rows.T).double()
+        return (total + total.T) / 2
+
+    def dot(self, vector: Tensor) -> Tensor:
+        """Products of each row with `vector [n]`, `[m]` float64."""
+        total = torch.zeros(self.num_tasks, dtype=torch.float64, device=vector.device)
+        with _full_precision():
+            for block, part in zip(self.blocks, self._split(vector), strict=True):
+                total += (block.flatten(1) @ part.to(block.dtype)).double()
+        return total
+
+    def combine_blocks(self, weights: Tensor) -> list[Tensor]:
+        """The weighted sum of the rows, one tensor per parameter in the parameter's shape."""
+        return [
+            torch.einsum("m,m...->...", weights.to(block.dtype), block) for block in self.blocks
+        ]
+
+    def combine(self, weights: Tensor) -> Tensor:
+        """The weighted sum of the rows, `[n]`."""
+        return torch.cat([part.flatten() for part in self.combine_blocks(weights)])
+
+    def matrix(self) -> Tensor:
+        """The Jacobian `[m, n]`: the only place where it is concatenated."""
+        return torch.cat([block.flatten(1) for block in self.blocks], dim=1)
+
+    def masked(self, keep: Tensor) -> TaskGradients:
+        """These gradients with the rows where `keep [m]` is false set to zero."""
+        return TaskGradients(
+            [
+                torch.where(keep.view(-1, *[1] * (block.dim() - 1)), block, 0.0)
+                for block in self.blocks
+            ]
+        )
+
+    def split(self, direction: Tensor) -> list[Tensor]:
+        """Cut a direction `[n]` into the shapes of the parameters."""
+        parts = self._split(direction)
+        return [p.view(block.shape[1:]) for p, block in zip(parts, self.blocks, strict=True)]
+
+    def _split(self, vector: Tensor) -> tuple[Tensor, ...]:
+        return vector.split([block[0].numel() for block in self.blocks])
+
+
+def task_gradients(
+    loss_fn: LossFunction,
+    shared: Mapping[str, Tensor],
+    heads: Sequence[Tensor],
+    num_tasks: int,
+    *,
+    mode: Mode = "views",
+) -> tuple[Tensor, Any, TaskGradients, list[Tensor]]:
+    """Losses, per-task gradients of the shared parameters, and gradients of the heads.
+
+    Args:
+        loss_fn: see :data:`LossFunction`. In mode `views` it receives tensors `[m, *p.shape]` and
+            must use slice i for task i only.
+        shared: the shared parameters by name.
+        heads: parameters of which each belongs to one task, or has a slice for each task.
+        num_tasks: m.
+        mode: `views`, one backward, for tasks on disjoint inputs; where all tasks share one input,
+            `batched` vector-Jacobian products or a `loop` of backward passes. All agree to rounding.
+
+    Returns:
+        `(losses [m], aux, gradients, head_gradients)`; heads get the gradient of the plain sum, which
+        is their own task's gradient.
+    """
+    names, params = list(shared), list(shared.values())
+    if mode == "views":
+        views = [p.detach().expand(num_tasks, *p.shape).requires_grad_() for p in params]
+        losses, aux = loss_fn(dict(zip(names, views, strict=True)))
+        grads = torch.autograd.grad(losses.sum(), [*views, *heads])
+        return (
+            losses.detach(),
+            aux,
+            TaskGradients(grads[: len(views)]),
+            list(grads[len(views) :]),
+        )
+
+    losses, aux = loss_fn(shared)
+    if heads:
+        head_grads = list(torch.autograd.grad(losses.sum(), heads, retain_graph=True))
+    else:
+        head_grads = []
+    if mode == "batched":
+        one_hot = torch.eye(num_tasks, dtype=losses.dtype, device=losses.device)
+        blocks = list(torch.autograd.grad(losses, params, one_hot, is_grads_batched=True))
+    else:
+        rows = [
+            torch.autograd.grad(loss, params, retain_graph=True, materialize_grads=True)
+            for loss in losses
+        ]
+        blocks = [torch.stack(column) for column in zip(*rows, strict=True)]
+    return losses.detach(), aux, TaskGradients(blocks), head_grads
+
+
+def _rows(block: Tensor) -> Tensor:
+    # vmap leaves weight gradients transposed; a Gramian does not care in which order the coordinates
+    # come, so take whichever layout flattens without a copy.
+    if not block.is_contiguous() and block.dim() > 2 and block.mT.is_contiguous():
+        block = block.mT
+    rows = block.flatten(1)
+    return rows if rows.dtype in (torch.float32, torch.float64) else rows.float()
+
+
+@contextlib.contextmanager
+def _full_precision() -> Iterator[None]:
+    if not torch.cuda.is_available() or not torch.backends.cuda.matmul.allow_tf32:
+        yield
+        return
+    torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = True

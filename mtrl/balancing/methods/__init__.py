@@ -1,0 +1,1 @@
+"""One balancing method per file; `mtrl.balancing.METHODS` lists them."""

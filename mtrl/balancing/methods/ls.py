@@ -1,0 +1,23 @@
+"""LS: linear scalarisation, the plain sum of the losses."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mtrl.balancing.base import Needs, Signals, Weighting
+
+
+class LS(Weighting):
+    """Every task weighs 1: the baseline that every other method has to beat.
+
+    Source: Caruana, Machine Learning 28, 1997. State: none. Scale: weights sum to m.
+    Cost: one plain backward pass; no per-task gradient is formed.
+    """
+
+    needs = Needs.NOTHING
+    paper = "Caruana, 1997 (uniform sum)"
+
+    def task_weights(self, signals: Signals) -> Tensor:
+        """Ones, `[m]`, zero for a masked task."""
+        return signals.finite_rows().to(torch.get_default_dtype())

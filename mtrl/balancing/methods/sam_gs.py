@@ -1,0 +1,129 @@
+"""SAM-GS: gradient similarity surgery with momentum."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from mtrl.balancing.base import Aggregator, Needs, Signals
+from mtrl.balancing.gramian import norms
+
+
+class SAMGS(Aggregator):
+    """Equalise the gradients where their magnitudes differ, otherwise weigh them by momentum.
+
+    With magnitude similarities `psi_ij = 2 |g_i||g_j| / (|g_i|^2 + |g_j|^2)` and their mean (or minimum)
+    Psi, first moments m_i of the rows and h of `(1 - Psi)^2`, both bias-corrected:
+    `d = sum_i (mean norm / |g_i|) g_i` if Psi < threshold, else `d = sum_i |m_i| g_i / sqrt(h)`,
+    where `|m_i|` is element-wise.
+
+    Source: "Gradient similarity surgery" (SAM-GS), Algorithm 1 and section 5.3.
+    Differs from the authors' code: one state per component instead of one for critic, actor and
+    temperature; first moments start at 0, not 1; zero rows are left out instead of making NaN; the
+    direction is not multiplied by m. `similarity: mean` is the mean over pairs i < j as in the code;
+    `paper_mean` is the printed mean over all i, j; `min` is section 5.3's choice for RL, in the
+    trigger and in h; with `h_similarity: mean` only in the trigger, as in the authors' RL code.
+    State: first moments `[m, n]`, h, and the number of steps.
+    Scale: linear in J when equalising, quadratic in the momentum branch.
+
+    Args:
+        threshold: gamma, similarity below which to equalise; the authors' best is 0.9.
+        beta1: decay of the rows' first moment.
+        beta2: decay of h; 0.99 for RL and CelebA, 0.9 for NYUv2 and Cityscapes.
+        epsilon: added to h at every step, inside the recursion.
+        similarity: `mean`, `paper_mean` or `min`.
+        h_similarity: `same` as `similarity`, or `mean`.
+    """
+
+    needs = Needs.GRAMIAN | Needs.MATRIX
+    paper = "SAM-GS: gradient similarity surgery"
+
+    def __init__(
+        self,
+        num_tasks: int,
+        num_shared: int,
+        *,
+        seed: int = 0,
+        threshold: float = 0.9,
+        beta1: float = 0.9,
+        beta2: float = 0.99,
+        epsilon: float = 1e-8,
+        similarity: Literal["mean", "paper_mean", "min"] = "mean",
+        h_similarity: Literal["same", "mean"] = "same",
+    ) -> None:
+        super().__init__(num_tasks, num_shared, seed=seed)
+        for name, beta in (("beta1", beta1), ("beta2", beta2)):
+            if not 0 <= beta < 1:
+                raise ValueError(f"`{name}` should be in [0, 1). Found {beta}.")
+        if epsilon <= 0:
+            raise ValueError(f"`epsilon` should be positive. Found {epsilon}.")
+        if similarity not in ("mean", "paper_mean", "min"):
+            raise ValueError(
+                f"`similarity` should be mean, paper_mean or min. Found {similarity!r}."
+            )
+        if h_similarity not in ("same", "mean"):
+            raise ValueError(f"`h_similarity` should be same or mean. Found {h_similarity!r}.")
+        self.threshold = threshold
+        self.beta1 = beta1
+        self.beta2 = beta2
+        self.epsilon = epsilon
+        self.similarity = similarity
+        self.h_similarity = h_similarity
+        self.moments: Tensor
+        self.h: Tensor
+        self.steps: Tensor
+        self.register_buffer("moments", torch.zeros(num_tasks, num_shared))
+        self.register_buffer("h", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def direction(self, signals: Signals) -> Tensor:
+        """`[n]`; the branch is a select, so that the method has no host work."""
+        length = norms(signals.gramian)
+        psi = _similarities(length)
+        trigger = _reduce(psi, length, self.similarity)
+        driver = trigger
+        if self.h_similarity == "mean":
+            driver = _reduce(psi, length, "mean")
+
+        matrix = signals.gradients.matrix()
+        self.steps += 1
+        self.moments.lerp_(matrix.to(self.moments.dtype), 1.0 - self.beta1)
+        self.h.mul_(self.beta2).add_((1.0 - self.beta2) * (1.0 - driver) ** 2 + self.epsilon)
+        moment_scale = 1.0 / (1.0 - self.beta1**self.steps)
+        h = self.h / (1.0 - self.beta2**self.steps)
+
+        equalise = trigger < self.threshold
+        alive = length > 0
+        mean_length = (length * alive).sum() / alive.sum().clamp_min(1)
+        weights = torch.where(alive, mean_length / length.clamp_min(1e-300), 0.0)
+        equalised = weights.to(matrix.dtype) @ matrix
+        momentum = (self.moments.abs().to(matrix.dtype) * matrix).sum(0)
+        momentum = momentum * (moment_scale / h.sqrt()).to(matrix.dtype)
+        self.metrics.update(
+            weights=weights,
+            similarity=trigger,
+            equalised=equalise.double(),
+        )
+        return torch.where(equalise, equalised, momentum)
+
+
+def _similarities(length: Tensor) -> Tensor:
+    squares = length[:, None] ** 2 + length[None, :] ** 2
+    products = 2.0 * length[:, None] * length[None, :]
+    return torch.where(squares > 0, products / squares.clamp_min(1e-300), 1.0)
+
+
+def _reduce(psi: Tensor, length: Tensor, kind: str) -> Tensor:
+    """Mean or minimum over the pairs of tasks with a gradient; 1 where there is no pair."""
+    m = len(length)
+    alive = length > 0
+    pairs = alive[:, None] & alive[None, :]
+    if kind != "paper_mean":
+        pairs = pairs & torch.ones(m, m, dtype=torch.bool, device=psi.device).triu(1)
+    if kind == "min":
+        return torch.where(pairs, psi, 1.0).min()
+    count = pairs.sum()
+    mean = torch.where(pairs, psi, 0.0).sum() / count.clamp_min(1)
+    return torch.where(count > 0, mean, 1.0)

@@ -1,0 +1,61 @@
+"""Names of tasks: benchmarks and lists of tasks, checked before anything is built."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+
+_FAKE_FAMILY = re.compile(r"fake(\d+)")
+
+
+def task_names(tasks: str | Sequence[str]) -> list[str]:
+    """Expand a benchmark or check a list of tasks.
+
+    Args:
+        tasks: `mt10`, `mt25`, `mt50`, `fakeN`, one task name, or a list of task names.
+
+    Returns:
+        The task names in the benchmark's order; row i of every `[m, ...]` tensor is task i.
+
+    Raises:
+        ValueError: an unknown benchmark or task, an empty list, or a task named twice.
+    """
+    if isinstance(tasks, str):
+        family = _FAKE_FAMILY.fullmatch(tasks)
+        if family:
+            if int(family[1]) == 0:
+                raise ValueError("`env.tasks` is `fake0`: a family has at least one task.")
+            return [f"fake-{i}" for i in range(int(family[1]))]
+        benchmark = _benchmarks().get(tasks.lower())
+        return list(benchmark) if benchmark else task_names([tasks])
+
+    names = list(tasks)
+    if not names:
+        raise ValueError("`env.tasks` is an empty list. Name at least one task, or `mt10`.")
+    known = [*_benchmarks()["mt50"]]
+    for name in names:
+        if name in known or re.fullmatch(r"fake-\d+", name):
+            continue
+        close = difflib.get_close_matches(name, [*known, *_benchmarks()], n=3, cutoff=0.4)
+        hint = f" Did you mean {', '.join(close)}?" if close else ""
+        raise ValueError(
+            f"Unknown task {name!r}. Expected `mt10`, `mt25`, `mt50` or Meta-World v3 task names"
+            f" such as `reach-v3`.{hint}"
+        )
+    if len(set(names)) != len(names):
+        raise ValueError(f"`env.tasks` names a task twice: {names}. Name each task once.")
+    fakes = [name for name in names if name.startswith("fake-")]
+    if fakes and len(fakes) != len(names):
+        raise ValueError(f"`env.tasks` mixes fake and Meta-World tasks: {names}. Use one family.")
+    return names
+
+
+def _benchmarks() -> dict[str, list[str]]:
+    from metaworld import env_dict  # deferred: the import takes a second
+
+    return {
+        "mt10": list(env_dict.MT10_V3),
+        "mt25": list(env_dict.MT25_V3),
+        "mt50": list(env_dict.MT50_V3),
+    }
