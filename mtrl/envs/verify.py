@@ -128,9 +128,7 @@ class _Comparison:
     def run(self, steps: int, modes: Sequence[Mode]) -> Difference | None:
         length = min(500, -(-steps // max(_EPISODES, len(modes))))
         goals = [
-            generate_goals(
-                self.name, 4, self.seed, reward_version=self.reward_version, fast=fast
-            )
+            generate_goals(self.name, 4, self.seed, reward_version=self.reward_version, fast=fast)
             for fast in (False, True)
         ]
         first = _first(_diff("goals", *goals))

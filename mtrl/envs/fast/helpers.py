@@ -31,7 +31,7 @@ def norm(
     axis: Any = None,
     keepdims: bool = False,
 ) -> Any:
-    """`numpy.linalg.norm`; fast for the Euclidean norm of one contiguous float64 vector."""
+    """`numpy.linalg.norm`; fast for a scalar, and for one contiguous float64 vector."""
     if (
         type(x) is np.ndarray
         and x.ndim == 1
@@ -43,6 +43,8 @@ def norm(
     ):
         # The product is BLAS's, as in numpy: its rounding is the reference.
         return np.float64(math.sqrt(x.dot(x)))
+    if type(x) in _REAL and ord is None and axis is None and not keepdims:
+        return np.float64(math.sqrt(float(x) * float(x)))
     return np.linalg.norm(x, ord, axis, keepdims)
 
 
