@@ -9,6 +9,7 @@ simulator's positions, velocities and warm start after every step and reset.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -22,6 +23,7 @@ Mode = Literal["random", "policy", "noisy", "walk"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 
 _EPISODES = 8  # at least: each mode with a fixed and with a drawn goal
+_MAX_EPISODE = 500  # the library's limit
 _STATE = ("qpos", "qvel", "qacc_warmstart")
 _Action = Callable[[np.ndarray], np.ndarray]
 
@@ -126,29 +128,39 @@ class _Comparison:
         self.step = self.episode = 0
 
     def run(self, steps: int, modes: Sequence[Mode]) -> Difference | None:
-        length = min(500, -(-steps // max(_EPISODES, len(modes))))
-        goals = [
-            generate_goals(self.name, 4, self.seed, reward_version=self.reward_version, fast=fast)
+        episodes = max(_EPISODES, -(-steps // _MAX_EPISODE))
+        length = -(-steps // episodes)
+        original, fast = (
+            generate_goals(
+                self.name,
+                episodes // 2,
+                self.seed,
+                reward_version=self.reward_version,
+                fast=fast,
+            )
             for fast in (False, True)
-        ]
-        first = _first(_diff("goals", *goals))
-        draws = self.rng.spawn(1)[0].integers(2**32, size=2 + steps)
-        while first is None and self.step < steps:
-            # The mode changes every episode, the kind of goal every len(modes) episodes.
-            mode = modes[self.episode % len(modes)]
-            fixed = (self.episode // len(modes)) % 2 == 0
-            for sim in self.pair:
-                sim._freeze_rand_vec, sim.seeded_rand_vec = fixed, not fixed
-                sim.np_random = np.random.default_rng(draws[self.episode])
-                if fixed:
-                    sim._last_rand_vec = np.array(goals[0][self.rng_goal(goals[0])])
+        )
+        first = _first(_diff("goals", original, fast))
+        if first:
+            return Difference(self.name, 0, modes[0], *first)
+        while self.step < steps:
+            mode = self._prepare(modes, original)
             first = self._play(mode, min(length, steps - self.step))
             if first:
                 return Difference(self.name, self.step, mode, *first)
-        return first and Difference(self.name, self.step, modes[0], *first)
+        return None
 
-    def rng_goal(self, goals: np.ndarray) -> int:
-        return self.episode % len(goals)
+    def _prepare(self, modes: Sequence[Mode], goals: np.ndarray) -> Mode:
+        """Choose the next episode's mode, and its goal: every other round the task draws it."""
+        lap, turn = divmod(self.episode, len(modes))
+        fixed = lap % 2 == 0
+        draws = self.rng.integers(2**32)
+        for sim in self.pair:
+            sim._freeze_rand_vec, sim.seeded_rand_vec = fixed, not fixed
+            sim.np_random = np.random.default_rng(draws)
+            if fixed:
+                sim._last_rand_vec = np.array(goals[(lap // 2 * len(modes) + turn) % len(goals)])
+        return modes[turn]
 
     def _play(self, mode: Mode, length: int) -> tuple[str, str, str] | None:
         results = [_attempt(sim.reset) for sim in self.pair]
@@ -197,9 +209,15 @@ class _Comparison:
 
             return walk
         policy = ENV_POLICY_MAP[self.name]()
+
+        def scripted(obs: np.ndarray) -> np.ndarray:
+            with warnings.catch_warnings():  # it says that it exceeds the bounds, at every step
+                warnings.simplefilter("ignore", UserWarning)
+                return policy.get_action(obs)
+
         if mode == "policy":
-            return lambda obs: np.asarray(policy.get_action(obs), np.float32)
-        return lambda obs: np.clip(policy.get_action(obs) + rng.normal(0, 0.3, 4), -1.5, 1.5)
+            return lambda obs: np.asarray(scripted(obs), np.float32)
+        return lambda obs: np.clip(scripted(obs) + rng.normal(0, 0.3, 4), -1.5, 1.5)
 
 
 def _attempt(call: Callable[..., Any], *args: Any) -> Any:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from operator import add
 from typing import Any
 
 import mujoco
@@ -14,7 +15,7 @@ from metaworld.sawyer_xyz_env import SawyerXYZEnv
 from metaworld.utils import reward_utils
 from numpy.typing import NDArray
 
-from mtrl.envs.fast.helpers import _ufunc_clip, norm, tolerance
+from mtrl.envs.fast.helpers import clip_unit, norm, tolerance, ufunc_clip
 from mtrl.envs.fast.models import load_model
 
 _Array = NDArray[Any]
@@ -91,7 +92,8 @@ class FastSawyerEnv(SawyerXYZEnv):
     @property
     def tcp_center(self) -> _Array:
         """Middle of the two fingertips, `[3]`."""
-        return (self._right_tip + self._left_tip) / 2.0
+        (a, b, c), (d, e, f) = self._right_tip.tolist(), self._left_tip.tolist()
+        return np.array([(a + d) / 2.0, (b + e) / 2.0, (c + f) / 2.0])
 
     # ---------------------------------------------------------------------------------------- step
 
@@ -119,17 +121,19 @@ class FastSawyerEnv(SawyerXYZEnv):
 
         obs = self._get_obs()
         space = self.sawyer_observation_space
-        _ufunc_clip(obs, space.low, space.high, obs)
+        ufunc_clip(obs, space.low, space.high, obs)
         self._last_stable_obs = obs
         reward, info = self.evaluate_state(obs, action)
         return obs.copy(), reward, False, self.curr_path_length == self.max_path_length, info
 
     def set_xyz_action(self, action: Any) -> None:
         """Move the mocap body by the action; its dtype decides the rounding, as in the library."""
-        delta = _ufunc_clip(action, -1, 1) * self.action_scale
+        delta = (clip_unit(action) * self.action_scale).tolist()
         position = self._mocap_pos
-        np.add(position, delta, position)
-        _ufunc_clip(position, self.mocap_low, self.mocap_high, position)
+        low, high = self.mocap_low.tolist(), self.mocap_high.tolist()
+        for i, moved in enumerate(map(add, position.tolist(), delta)):
+            below, above = low[i], high[i]
+            position[i] = below if moved < below else above if moved > above else moved
         self._mocap_quat[:] = _MOCAP_QUAT
 
     def _step_mujoco_simulation(self, ctrl: Any, n_frames: int) -> None:
@@ -177,8 +181,7 @@ class FastSawyerEnv(SawyerXYZEnv):
         left, right = self._pad_geoms
         contact = self.data.contact
         lefts, rights = [], []
-        pairs = zip(contact.geom1.tolist(), contact.geom2.tolist(), strict=True)
-        for i, pair in enumerate(pairs):
+        for i, pair in enumerate(contact.geom.tolist()):
             if left in pair and object_geom_id in pair:
                 lefts.append(i)
             if right in pair and object_geom_id in pair:

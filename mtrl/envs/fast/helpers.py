@@ -16,13 +16,15 @@ from metaworld.utils import reward_utils
 from scipy.spatial.transform import Rotation
 
 try:
-    _ufunc_clip = np._core.umath.clip  # type: ignore[attr-defined]
+    ufunc_clip = np._core.umath.clip  # type: ignore[attr-defined]
 except AttributeError:  # numpy 1
-    _ufunc_clip = np.core.umath.clip  # type: ignore[attr-defined]
+    ufunc_clip = np.core.umath.clip  # type: ignore[attr-defined]
 
 _FLOAT64 = np.dtype(np.float64)
 _REAL = (float, np.float64)
-_LONG_TAIL_SCALE = float(np.sqrt(1 / reward_utils._DEFAULT_VALUE_AT_MARGIN - 1))
+_AT_MARGIN = reward_utils._DEFAULT_VALUE_AT_MARGIN
+_LONG_TAIL_SCALE = float(np.sqrt(1 / _AT_MARGIN - 1))
+_GAUSSIAN_SCALE = float(np.sqrt(-2 * np.log(_AT_MARGIN)))
 
 
 def norm(
@@ -60,8 +62,17 @@ def clip(a: Any, a_min: Any = None, a_max: Any = None, *args: Any, **kwargs: Any
         and a_min is not None
         and a_max is not None
     ):
-        return _ufunc_clip(a, a_min, a_max)
+        return ufunc_clip(a, a_min, a_max)
     return np.clip(a, a_min, a_max, *args, **kwargs)
+
+
+def clip_unit(a: Any) -> Any:
+    """`numpy.clip(a, -1, 1)` of three numbers; most actions need none."""
+    if type(a) is np.ndarray:
+        x, y, z = a.tolist()
+        if -1 <= x <= 1 and -1 <= y <= 1 and -1 <= z <= 1:
+            return a
+    return ufunc_clip(a, -1, 1)
 
 
 def tolerance(
@@ -69,14 +80,14 @@ def tolerance(
     bounds: tuple[Any, Any] = (0.0, 0.0),
     margin: Any = 0.0,
     sigmoid: Any = "gaussian",
-    value_at_margin: float = reward_utils._DEFAULT_VALUE_AT_MARGIN,
+    value_at_margin: float = _AT_MARGIN,
 ) -> Any:
-    """`reward_utils.tolerance`; fast for a scalar and the long-tailed sigmoid."""
+    """`reward_utils.tolerance`; fast for a scalar and the sigmoids that tasks use."""
     if (
         type(x) in _REAL
         and type(margin) in _REAL
-        and sigmoid == "long_tail"
-        and value_at_margin == reward_utils._DEFAULT_VALUE_AT_MARGIN
+        and (sigmoid == "long_tail" or sigmoid == "gaussian")
+        and value_at_margin == _AT_MARGIN
     ):
         lower, upper = bounds
         if lower <= upper and margin >= 0:
@@ -87,8 +98,11 @@ def tolerance(
                 return 0.0
             distance = float(lower - value if value < lower else value - upper) / float(margin)
             try:
-                # `**2`, not a product: the original calls the C library's pow.
-                return 1 / ((distance * _LONG_TAIL_SCALE) ** 2 + 1)
+                # `**2`, not a product: the original calls the C library's pow. And numpy's exp,
+                # which is its own.
+                if sigmoid == "long_tail":
+                    return 1 / ((distance * _LONG_TAIL_SCALE) ** 2 + 1)
+                return float(np.exp(-0.5 * (distance * _GAUSSIAN_SCALE) ** 2))
             except OverflowError:
                 pass  # numpy's infinity, which Python's floats refuse
     return reward_utils.tolerance(x, bounds, margin, sigmoid, value_at_margin)
