@@ -66,6 +66,7 @@ class FastSawyerEnv(SawyerXYZEnv):
         self._right_tip = self._sites["rightEndEffector"]
         self._left_tip = self._sites["leftEndEffector"]
         self._pad_geoms = data.geom("leftpad_geom").id, data.geom("rightpad_geom").id
+        self._main_geom: int | None = None
         self._mocap_pos, self._mocap_quat = data.mocap_pos[0], data.mocap_quat[0]
         self._ctrl = data.ctrl
 
@@ -171,6 +172,16 @@ class FastSawyerEnv(SawyerXYZEnv):
         return current
 
     # ------------------------------------------------------------------------------------- rewards
+
+    @property
+    def touching_main_object(self) -> bool:
+        """Whether the gripper touches the task's object."""
+        geom = self._main_geom
+        if geom is None:
+            geom = self._get_id_main_object()
+            if type(geom) is int:  # one task hands out something else, which may change
+                self._main_geom = geom
+        return self.touching_object(geom)
 
     def touching_object(self, object_geom_id: int) -> bool:
         """Whether both pads press on the object.
