@@ -191,8 +191,12 @@ class FastSawyerEnv(SawyerXYZEnv):
         """
         left, right = self._pad_geoms
         contact = self.data.contact
+        geoms = contact.geom
+        touched = geoms.ravel().tolist()
+        if left not in touched and (type(object_geom_id) is int or right not in touched):
+            return False
         lefts, rights = [], []
-        for i, pair in enumerate(contact.geom.tolist()):
+        for i, pair in enumerate(geoms.tolist()):
             if left in pair and object_geom_id in pair:
                 lefts.append(i)
             if right in pair and object_geom_id in pair:
