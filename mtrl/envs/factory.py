@@ -29,6 +29,7 @@ class TaskSet:
         obs_dim, action_dim: sizes of an observation and an action.
         horizon: steps until truncation.
         reward_version: of Meta-World.
+        fast: whether Meta-World tasks step with the exact fast class.
     """
 
     names: list[str]
@@ -37,6 +38,7 @@ class TaskSet:
     action_dim: int
     horizon: int
     reward_version: str = "v2"
+    fast: bool = True
 
     def __len__(self) -> int:
         return len(self.names)
@@ -48,7 +50,7 @@ class TaskSet:
 
     def build(self, index: int, seed: int | np.random.SeedSequence | None = None) -> EpisodeEnv:
         """The environment of task `index`."""
-        task = _build_task(self.names[index], self.reward_version)
+        task = _build_task(self.names[index], self.reward_version, self.fast)
         return EpisodeEnv(task, self.goals[index], horizon=self.horizon, seed=seed)
 
 
@@ -70,13 +72,20 @@ def load_tasks(config: EnvConfig, *, cache: Path | None = None) -> TaskSet:
     goals = [_goals(name, config, cache) for name in names]
     kind = _task_class(names[0])
     return TaskSet(
-        names, goals, kind.obs_dim, kind.action_dim, config.horizon, config.reward_version
+        names,
+        goals,
+        kind.obs_dim,
+        kind.action_dim,
+        config.horizon,
+        config.reward_version,
+        config.fast,
     )
 
 
 def make(
     task: str,
     *,
+    fast: bool = True,
     reward_version: str = "v2",
     horizon: int = 500,
     num_goals: int = 50,
@@ -85,11 +94,14 @@ def make(
 ) -> EpisodeEnv:
     """One task as a Gymnasium environment, with the goals that training would use.
 
+    `fast=False` takes the library's own class; the two behave alike, bit for bit.
+
     >>> env = make("reach-v3", seed=0)
     >>> obs, info = env.reset(options={"goal": 7})
     """
     config = EnvConfig(
         tasks=[task],
+        fast=fast,
         reward_version=reward_version,  # type: ignore[arg-type]
         horizon=horizon,
         num_goals=num_goals,
@@ -116,12 +128,12 @@ def _task_class(name: str) -> type[TaskEnv]:
     return MetaWorldTask
 
 
-def _build_task(name: str, reward_version: str) -> TaskEnv:
+def _build_task(name: str, reward_version: str, fast: bool) -> TaskEnv:
     if name.startswith("fake-"):
         return FakeTask(int(name.removeprefix("fake-")))
     from mtrl.envs.metaworld import MetaWorldTask
 
-    return MetaWorldTask(name, reward_version=reward_version)
+    return MetaWorldTask(name, reward_version=reward_version, fast=fast)
 
 
 def _goals(name: str, config: EnvConfig, cache: Path | None) -> NDArray[np.float64]:
@@ -143,7 +155,9 @@ def _goals(name: str, config: EnvConfig, cache: Path | None) -> NDArray[np.float
         pass  # not there, or damaged: generate it anew
     from mtrl.envs.metaworld import generate_goals
 
-    goals = generate_goals(name, config.num_goals, seed, reward_version=config.reward_version)
+    goals = generate_goals(
+        name, config.num_goals, seed, reward_version=config.reward_version, fast=config.fast
+    )
     _write(path, {"key": key, "goals": goals.tolist()})
     return goals
 

@@ -4,6 +4,9 @@ The library's wrappers are left out on purpose: their seeds repeat between sub-e
 bounds are wrong, and their instability guard never fires (docs of :class:`EpisodeEnv`).
 """
 
+# pyright: reportAttributeAccessIssue=false
+# (mujoco is a compiled module without type stubs)
+
 from __future__ import annotations
 
 import contextlib
@@ -14,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtrl.envs.base import Observation, TaskEnv
+from mtrl.envs.fast import fast_class, supported
 
 # MuJoCo resets a diverged state by itself and only raises these counters.
 _DIVERGENCE = [
@@ -30,13 +34,15 @@ class MetaWorldTask(TaskEnv):
     Args:
         name: a v3 task name, `reach-v3`.
         reward_version: `v1` or `v2`.
+        fast: step with the exact fast class (:mod:`mtrl.envs.fast`); the library's own otherwise,
+            and where the installed versions were not verified.
     """
 
     obs_dim = 39
     action_dim = 4
 
-    def __init__(self, name: str, *, reward_version: str = "v2") -> None:
-        self.sim = _construct(name, reward_version)
+    def __init__(self, name: str, *, reward_version: str = "v2", fast: bool = True) -> None:
+        self.sim = _construct(name, reward_version, fast)
         self.sim._partially_observable = False
         # Cached for a hidden goal while constructing; its bounds clip every observation.
         self.sim.__dict__.pop("sawyer_observation_space", None)
@@ -72,17 +78,24 @@ class MetaWorldTask(TaskEnv):
 
 
 def generate_goals(
-    name: str, num_goals: int, seed: np.random.SeedSequence, *, reward_version: str = "v2"
+    name: str,
+    num_goals: int,
+    seed: np.random.SeedSequence,
+    *,
+    reward_version: str = "v2",
+    fast: bool = True,
 ) -> NDArray[np.float64]:
     """Draw the fixed goals of a task, `[num_goals, goal_dim]`.
 
     Each goal is the vector that a real reset accepted. Some tasks redraw until object and goal are
-    far enough apart, and would loop for ever when frozen on a raw draw.
+    far enough apart, and would loop for ever when frozen on a raw draw. The goals are the same with
+    `fast`, which leaves out the physics: no draw depends on it.
 
     Raises:
         RuntimeError: the task drew a goal twice.
     """
-    sim = _construct(name, reward_version)
+    sim = _construct(name, reward_version, fast)
+    sim.settling = False  # only read by the fast class
     sim._freeze_rand_vec = False
     sim.seeded_rand_vec = True  # draw from np_random, not from numpy's global generator
     sim._set_task_called = True
@@ -103,7 +116,10 @@ def check_horizon(horizon: int) -> None:
         raise ValueError(f"`env.horizon` is {horizon}; Meta-World allows at most {_MAX_HORIZON}.")
 
 
-def _construct(name: str, reward_version: str) -> Any:
+def _construct(name: str, reward_version: str, fast: bool) -> Any:
     from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 
-    return ALL_V3_ENVIRONMENTS[name](reward_function_version=reward_version)
+    kind: Any = ALL_V3_ENVIRONMENTS[name]
+    if fast and supported():
+        kind = fast_class(name)
+    return kind(reward_function_version=reward_version)

@@ -1,0 +1,83 @@
+"""What the benchmark scripts share: interleaved timing, the machine's description, tables, JSON."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def thread_seconds(call: Callable[[], Any]) -> float:
+    """CPU time of this thread during the call: what other processes do counts little."""
+    start = time.thread_time()
+    call()
+    return time.thread_time() - start
+
+
+def lower_quartile(values: Sequence[float]) -> float:
+    """The 25 % quantile: close to the undisturbed time, and steadier than the minimum."""
+    return statistics.quantiles(values, n=4, method="inclusive")[0]
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores, libraries, date and command: what a figure is worth nothing without."""
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": " ".join(["scripts/" + Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "load": os.getloadavg()[0],
+        "python": platform.python_version(),
+        **{
+            package: importlib.metadata.version(package)
+            for package in ("metaworld", "mujoco", "numpy")
+        },
+    }
+
+
+def report(result: dict[str, Any], table: str, *, as_json: bool) -> None:
+    """Print the table, or the result and the machine as one JSON object."""
+    if as_json:
+        print(json.dumps({"machine": machine(), **result}))
+    else:
+        about = machine()
+        print(f"{about['processor']}, {about['cores']} cores, load {about['load']:.1f}")
+        print(table)
+
+
+def table(rows: Iterable[dict[str, Any]]) -> str:
+    """Rows with the same keys, aligned; floats above 10 without decimals."""
+    rows = list(rows)
+    cells = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in cells
+    )
+
+
+def _cell(value: Any) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.0f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
