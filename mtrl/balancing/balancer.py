@@ -68,7 +68,8 @@ class Balancer:
         """Differentiate `loss_fn` and set `.grad` of trunk and heads.
 
         Args:
-            loss_fn: `loss_fn(shared) -> (losses [m], aux)`; see `mtrl.balancing.gradients`.
+            loss_fn: `loss_fn(shared) -> (losses [m], aux)`; see `mtrl.balancing.gradients`. The tensors
+                in the dictionary `aux` come back among the metrics.
             performance: `[m]`, for methods that read it.
 
         Returns:
@@ -97,7 +98,7 @@ class Balancer:
     def _loss_path(
         self, loss_fn: LossFunction, performance: Tensor | Performance | None
     ) -> tuple[Tensor, Metrics]:
-        losses, _ = loss_fn(self.shared)
+        losses, aux = loss_fn(self.shared)
         assert isinstance(self.method, Weighting), "without gradients there is nothing but weights"
         signals = Signals(losses=losses, performance=performance)
         weights = self.method.weights(signals).to(losses.dtype)
@@ -111,12 +112,12 @@ class Balancer:
             shared, torch.autograd.grad(weights @ losses, shared), strict=True
         ):
             parameter.grad = grad
-        return losses.detach(), {}
+        return losses.detach(), _detached(aux)
 
     def _gradient_path(
         self, loss_fn: LossFunction, performance: Tensor | Performance | None
     ) -> tuple[Tensor, Metrics]:
-        losses, _, gradients, head_grads = task_gradients(
+        losses, aux, gradients, head_grads = task_gradients(
             loss_fn,
             self.shared,
             list(self.heads.values()),
@@ -128,7 +129,7 @@ class Balancer:
         for parameter, part in zip(self.shared.values(), parts, strict=True):
             parameter.grad = part.to(parameter.dtype)
         self._set_head_gradients(head_grads, self.method.metrics.get("weights"))
-        return losses, conflict_metrics(signals.gramian)
+        return losses, _detached(aux) | conflict_metrics(signals.gramian)
 
     def _set_head_gradients(
         self, grads: list[Tensor] | tuple[Tensor, ...], weights: Tensor | float | None
@@ -153,3 +154,7 @@ class Balancer:
                 nn.utils.clip_grads_with_norm_(group, self.max_norm, norm)
             clipped = (norms[0] > self.max_norm).float()
         return {"grad_norm": norms[0], "clipped": clipped}
+
+
+def _detached(aux: Mapping[str, Tensor] | None) -> Metrics:
+    return {name: value.detach() for name, value in (aux or {}).items()}

@@ -60,9 +60,12 @@ class TaskGradients:
 
     def combine_blocks(self, weights: Tensor) -> list[Tensor]:
         """The weighted sum of the rows, one tensor per parameter in the parameter's shape."""
-        return [
-            torch.einsum("m,m...->...", weights.to(block.dtype), block) for block in self.blocks
-        ]
+        combined = []
+        for block in self.blocks:
+            dense = _dense(block)
+            part = (weights.to(block.dtype) @ dense.flatten(1)).view(dense.shape[1:])
+            combined.append(part if dense is block else part.mT)
+        return combined
 
     def combine(self, weights: Tensor) -> Tensor:
         """The weighted sum of the rows, `[n]`."""
@@ -142,12 +145,15 @@ def task_gradients(
     return losses.detach(), aux, TaskGradients(blocks), head_grads
 
 
-def _rows(block: Tensor) -> Tensor:
-    # vmap leaves weight gradients transposed; a Gramian does not care in which order the coordinates
-    # come, so take whichever layout flattens without a copy.
+def _dense(block: Tensor) -> Tensor:
+    """The block or its transpose, whichever flattens without a copy (vmap leaves weights transposed)."""
     if not block.is_contiguous() and block.dim() > 2 and block.mT.is_contiguous():
-        block = block.mT
-    rows = block.flatten(1)
+        return block.mT
+    return block
+
+
+def _rows(block: Tensor) -> Tensor:
+    rows = _dense(block).flatten(1)  # a Gramian does not care in which order coordinates come
     return rows if rows.dtype in (torch.float32, torch.float64) else rows.float()
 
 

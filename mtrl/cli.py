@@ -1,0 +1,300 @@
+"""The `mtrl` command: the only place that parses arguments. Verbs import what they need.
+
+stdout carries results, stderr progress and errors. Exit codes: 0 done, 1 the run failed, 2 usage or
+configuration, 3 the environment (Ray, GPU, versions), 75 interrupted with a checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+OK, FAILED, USAGE, ENVIRONMENT, INTERRUPTED = 0, 1, 2, 3, 75
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    if options.run is None:
+        _parser().print_help()
+        return USAGE
+    return _guarded(options.run, options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    from mtrl import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="mtrl",
+        description="Multi-task reinforcement learning with balanced task gradients.",
+    )
+    parser.add_argument("--version", action="version", version=f"mtrl {__version__}")
+    parser.set_defaults(run=None)
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB")
+
+    train = verbs.add_parser("train", help="train a policy, or resume a run")
+    _add_config_arguments(train)
+    train.add_argument("--resume", metavar="RUN", help="go on with an interrupted run")
+    train.add_argument("--init-from", metavar="RUN", help="start from another run's networks")
+    train.set_defaults(run=_train)
+
+    evaluate = verbs.add_parser("eval", help="evaluate a run's policy on every goal of every task")
+    evaluate.add_argument("path", metavar="RUN")
+    evaluate.add_argument("--json", action="store_true", help="print one JSON object")
+    evaluate.set_defaults(run=_eval)
+
+    runs = verbs.add_parser("runs", help="list runs with their state")
+    runs.add_argument("directory", nargs="?", default="runs")
+    runs.add_argument("--json", action="store_true", help="print a JSON list")
+    runs.set_defaults(run=_runs)
+
+    methods = verbs.add_parser("methods", help="list the balancing methods")
+    methods.add_argument("--json", action="store_true", help="print a JSON list")
+    methods.set_defaults(run=_methods)
+
+    config = verbs.add_parser("config", help="work with configurations")
+    config_verbs = config.add_subparsers(title="verbs", metavar="VERB", required=True)
+    show = config_verbs.add_parser("show", help="the resolved values and where each came from")
+    _add_config_arguments(show)
+    show.add_argument("--json", action="store_true", help="print one JSON object")
+    show.set_defaults(run=_config_show)
+
+    doctor = verbs.add_parser("doctor", help="check this machine and say how to repair it")
+    doctor.set_defaults(run=_doctor)
+    return parser
+
+
+def _add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-c",
+        "--config",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="config file or preset (mt10/quick); several are laid over one another",
+    )
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="sac.batch_size=64")
+
+
+def _guarded(verb: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
+    """Run a verb; known failures become one clear message and an exit code."""
+    try:
+        return verb(options)
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        code = _exit_code(error)
+        if code is None:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return code
+
+
+def _exit_code(error: Exception) -> int | None:
+    # By name, so that a verb that needs neither torch nor Ray does not import them to fail.
+    codes = {
+        "ConfigError": USAGE,
+        "RunDirectoryError": USAGE,
+        "CheckpointError": FAILED,
+        "TrainingError": FAILED,
+        "WorkersFailedError": FAILED,
+        "ResourceError": ENVIRONMENT,
+    }
+    return codes.get(type(error).__name__)
+
+
+def _train(options: argparse.Namespace) -> int:
+    from mtrl.config import ConfigError, resolve
+    from mtrl.distributed import launch
+    from mtrl.distributed.config import TrainConfig
+    from mtrl.runs import checkpoint
+    from mtrl.runs.directory import RunDirectory
+    from mtrl.runs.interrupt import Interrupt
+    from mtrl.runs.view import make_view
+
+    state = initial = None
+    if options.resume:
+        if options.config or options.overrides or options.init_from:
+            raise ConfigError(
+                "`--resume` goes on with the run's own configuration. Drop the other arguments, or"
+                " start a new run with `--init-from`."
+            )
+        run = RunDirectory.open(launch.run_path(options.resume))
+        resolved = resolve(TrainConfig, [run.path / "config.yaml"])
+        run.acquire()
+        path, state = checkpoint.load_latest(run.checkpoints)
+        print(f"Resuming {run.path} from {path.name}.", file=sys.stderr)
+    else:
+        resolved = resolve(TrainConfig, options.config, options.overrides)
+        _check(resolved.config)
+        if options.init_from:
+            source = RunDirectory.open(launch.run_path(options.init_from))
+            _, initial = checkpoint.load_latest(source.checkpoints)
+            _check_initial(resolved.config, initial)
+        config = resolved.config
+        base, name = Path(config.run.directory), f"{config.run.name}-{config.method}"
+        run = RunDirectory.create(base, name, config.seed, resolved.to_yaml())
+    config = resolved.config
+
+    view = make_view()
+    run.write_status("running")
+    try:
+        with Interrupt() as interrupt:
+            view.message(f"Run directory: {run.path}")
+            outcome, tasks = launch.train(
+                config, run, view, interrupt, state=state, initial=initial
+            )
+    except BaseException as error:
+        run.write_status("failed", error=str(error))
+        raise
+    finally:
+        view.close()
+    run.write_status(outcome.state)
+    if outcome.state == "interrupted":
+        print(f"Interrupted with a checkpoint. Go on with: mtrl train --resume {run.path}",
+              file=sys.stderr)
+        return INTERRUPTED
+    _print_outcome(run.path, tasks.names, outcome.evaluation)
+    return OK
+
+
+def _check(config: Any) -> None:
+    from mtrl.config import ConfigError
+    from mtrl.distributed import launch
+
+    try:
+        launch.check(config)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _check_initial(config: Any, initial: dict[str, Any]) -> None:
+    import dataclasses
+
+    from mtrl.config import ConfigError
+    from mtrl.envs import task_names
+
+    found = initial["policy"]
+    if found["tasks"] != task_names(config.env.tasks):
+        raise ConfigError(
+            f"`--init-from` names a run of other tasks: {', '.join(found['tasks'])}. Set `env.tasks`"
+            " to them."
+        )
+    if found["networks"] != dataclasses.asdict(config.networks):
+        raise ConfigError(
+            f"`--init-from` names a run with other networks: {found['networks']}. Set `networks` to"
+            " the same."
+        )
+
+
+def _print_outcome(path: Path, names: list[str], evaluation: Any) -> None:
+    from mtrl.report.curves import curves, table
+
+    if evaluation is not None:
+        print(table(names, evaluation.success_rate))
+        print(f"mean success rate: {evaluation.mean_success_rate:.3f}"
+              f" ({len(evaluation.goals)} goals per task, last checkpoint)")
+    picture = curves(path)
+    if picture is not None:
+        print(f"curves: {picture}")
+    print(f"run: {path}")
+
+
+def _eval(options: argparse.Namespace) -> int:
+    from mtrl.config import resolve
+    from mtrl.distributed import launch
+    from mtrl.distributed.config import TrainConfig
+    from mtrl.report.curves import table
+    from mtrl.runs import checkpoint
+    from mtrl.runs.directory import RunDirectory
+    from mtrl.runs.interrupt import Interrupt
+
+    run = RunDirectory.open(launch.run_path(options.path))
+    config = resolve(TrainConfig, [run.path / "config.yaml"]).config
+    path, state = checkpoint.load_latest(run.checkpoints)
+    with Interrupt() as interrupt:
+        evaluation, tasks = launch.evaluate_run(config, state, interrupt)
+        if interrupt.signal is not None:
+            return 128 + interrupt.signal
+    content = evaluation.to_json(tasks.names) | {"checkpoint": path.name, "run": str(run.path)}
+    if options.json:
+        print(json.dumps(content))
+    else:
+        print(table(tasks.names, evaluation.success_rate))
+        print(f"mean success rate: {evaluation.mean_success_rate:.3f}"
+              f" ({len(evaluation.goals)} goals per task, {path.name})")
+    return OK
+
+
+def _runs(options: argparse.Namespace) -> int:
+    from mtrl.report.runs import describe
+    from mtrl.runs.directory import RunDirectoryError, list_runs
+
+    base = Path(options.directory)
+    if not base.is_dir():
+        raise RunDirectoryError(f"No folder {base}. Train first, or name the folder of runs.")
+    rows = [describe(run) for run in list_runs(base)]
+    if options.json:
+        print(json.dumps(rows))
+        return OK
+    for row in rows:
+        success = "" if row["success"] is None else f"success {row['success']:.3f}"
+        print(f"{row['name']:44} {row['state']:12} {row['env_steps'] or 0:>12,} steps  {success}")
+    return OK
+
+
+def _methods(options: argparse.Namespace) -> int:
+    from mtrl.balancing import METHODS, method_options
+
+    rows = [
+        {
+            "name": name,
+            "paper": method.paper,
+            "needs": [flag.name for flag in method.needs] or ["nothing"],
+            "state": [key for key, _ in method(2, 2).named_buffers()] or ["none"],
+            "positive_losses": method.positive_losses,
+            "options": {k: p.default for k, p in method_options(name).items()},
+        }
+        for name, method in METHODS.items()
+    ]
+    if options.json:
+        print(json.dumps(rows))
+        return OK
+    for row in rows:
+        needs = ", ".join(str(n).lower() for n in row["needs"])
+        print(f"{row['name']:12} {row['paper']}")
+        print(f"{'':12} needs {needs}; state {', '.join(row['state'])}")
+        for key, default in row["options"].items():
+            print(f"{'':14} {key} = {default}")
+    return OK
+
+
+def _config_show(options: argparse.Namespace) -> int:
+    from mtrl.config import flatten, resolve
+    from mtrl.distributed.config import TrainConfig
+
+    resolved = resolve(TrainConfig, options.config, options.overrides)
+    rows = flatten(resolved.values)
+    if options.json:
+        print(json.dumps({k: {"value": v, "origin": resolved.origins[k]} for k, v in rows}))
+        return OK
+    for key, value in rows:
+        print(f"{key:40} {json.dumps(value):32} {resolved.origins[key]}")
+    return OK
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    del options
+    from mtrl.doctor import examine
+
+    findings = examine()
+    for finding in findings:
+        mark = {"ok": "ok  ", "warning": "warn", "error": "FAIL"}[finding.level]
+        print(f"{mark}  {finding.subject}: {finding.text}")
+        if finding.repair:
+            print(f"      repair: {finding.repair}")
+    return ENVIRONMENT if any(finding.level == "error" for finding in findings) else OK

@@ -1,0 +1,261 @@
+"""From files and overrides to a typed configuration, with the origin of every value.
+
+Layers, later ones win: the dataclasses' defaults, files (each after the file that it `extends`),
+`key=value` overrides. Files state only what differs from what they extend. Everything is strict: an
+unknown key is refused with the closest known one, types are checked, ranges too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import io
+import json
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pydantic
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+T = TypeVar("T")
+
+# Where the packaged presets lie: beside the package, in a checkout.
+PRESETS = Path(__file__).resolve().parent.parent / "configs"
+_MAX_DEPTH = 10
+
+
+class ConfigError(ValueError):
+    """A configuration is wrong; the message says where and what to do."""
+
+
+@dataclass(frozen=True)
+class Resolved(typing.Generic[T]):
+    """A configuration with where each value came from.
+
+    Attributes:
+        config: the typed configuration.
+        values: the same as nested plain values.
+        origins: dotted key -> `default`, a file's path, or `command line`.
+    """
+
+    config: T
+    values: dict[str, Any]
+    origins: dict[str, str]
+
+    def to_yaml(self) -> str:
+        """The resolved values as YAML; loading it gives the same configuration."""
+        stream = io.StringIO()
+        _yaml().dump(self.values, stream)
+        return stream.getvalue()
+
+
+def resolve(
+    schema: type[T],
+    files: Sequence[str | Path] = (),
+    overrides: Sequence[str] = (),
+) -> Resolved[T]:
+    """Compose a configuration.
+
+    Args:
+        schema: the dataclass to fill.
+        files: laid over one another in order; a preset can be named as `mt10/quick`.
+        overrides: `dotted.key=value`, values in YAML (`sac.batch_size=64`, `env.tasks=[reach-v3]`).
+
+    Raises:
+        ConfigError: a file or a value is wrong.
+    """
+    merged = _Layers(schema)
+    for file in files:
+        for path, content in _read_chain(find_file(file)):
+            merged.lay(content, str(path))
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator or not key:
+            raise ConfigError(
+                f"An override should read `key=value`, for example `method=sam_gs`. Found {override!r}."
+            )
+        value: Any = _parse(text, f"the override {override!r}")
+        for part in reversed(key.split(".")):
+            value = {part: value}
+        merged.lay(value, "command line")
+    return merged.build()
+
+
+def find_file(name: str | Path) -> Path:
+    """A file by path, or a preset by its name below `configs/`.
+
+    Raises:
+        ConfigError: no such file; the message lists close presets.
+    """
+    path = Path(name)
+    candidates = [path, PRESETS / path, PRESETS / f"{name}.yaml"]
+    # `configs/mt10/quick.yaml` works from any folder, not only from a checkout's root.
+    if path.parts[:1] == ("configs",):
+        candidates.append(PRESETS.joinpath(*path.parts[1:]))
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    presets = [str(p.relative_to(PRESETS).with_suffix("")) for p in PRESETS.rglob("*.yaml")]
+    close = difflib.get_close_matches(str(name), presets, n=3, cutoff=0.3)
+    hint = f" Did you mean {', '.join(close)}?" if close else f" Presets: {', '.join(sorted(presets))}."
+    raise ConfigError(f"No config file {str(name)!r}.{hint}")
+
+
+class _Layers:
+    def __init__(self, schema: type) -> None:
+        self.schema = schema
+        self.values: dict[str, Any] = {}
+        self.origins: dict[str, str] = {}
+
+    def lay(self, content: Mapping[str, Any], origin: str) -> None:
+        """Lay values over what is there, after checking their keys."""
+        _check_keys(self.schema, content, "", origin)
+        # Options belong to the method named with them; those of another method do not carry over.
+        changes_method = "method" in content and content["method"] != self.values.get("method")
+        if changes_method and "method_options" in self.values:
+            self.values["method_options"] = {}
+            self.origins = {
+                k: v for k, v in self.origins.items() if not k.startswith("method_options.")
+            }
+        self._merge(self.values, content, "", origin)
+
+    def build(self) -> Resolved:
+        try:
+            adapter = pydantic.TypeAdapter(self.schema)
+            # Strict JSON takes objects for dataclasses, yet no string for a number.
+            config = adapter.validate_json(json.dumps(self.values), strict=True)
+        except pydantic.ValidationError as error:
+            raise ConfigError(_explain(error, self.origins)) from None
+        values = dataclasses.asdict(config)
+        origins = {key: self.origins.get(key, "default") for key, _ in flatten(values)}
+        return Resolved(config, values, origins)
+
+    def _merge(self, into: dict, content: Mapping, prefix: str, origin: str) -> None:
+        for key, value in content.items():
+            path = f"{prefix}{key}"
+            if isinstance(value, Mapping):
+                if not isinstance(into.get(key), dict):
+                    into[key] = {}
+                self._merge(into[key], value, f"{path}.", origin)
+            else:
+                into[key] = value
+                self.origins[path] = origin
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Dotted keys and their values, in order."""
+    flat: list[tuple[str, Any]] = []
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            flat.extend(flatten(value, f"{prefix}{key}."))
+        else:
+            flat.append((f"{prefix}{key}", value))
+    return flat
+
+
+def _read_chain(path: Path, depth: int = 0) -> list[tuple[Path, dict[str, Any]]]:
+    """A file after those that it extends, the base first."""
+    if depth > _MAX_DEPTH:
+        raise ConfigError(f"{path}: `extends` goes in a circle, or deeper than {_MAX_DEPTH} files.")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"Cannot read {path}: {error}.") from error
+    content = _parse(text, str(path))
+    if content is None:
+        content = {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} should hold `key: value` pairs. Found {type(content).__name__}.")
+    base = content.pop("extends", None)
+    if base is None:
+        return [(path, content)]
+    if not isinstance(base, str):
+        raise ConfigError(f"{path}: `extends` should be a file name. Found {base!r}.")
+    found = path.parent / base
+    if not found.is_file():
+        raise ConfigError(f"{path} extends {base!r}, which is not beside it.")
+    return [*_read_chain(found, depth + 1), (path, content)]
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return _plain(_yaml().load(text))
+    except YAMLError as error:
+        raise ConfigError(f"{where} is not valid YAML: {error}") from error
+
+
+def _yaml() -> YAML:
+    yaml = YAML(typ="safe", pure=True)  # YAML 1.2: `1e-4` is a number, `no` is a word
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    return yaml
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_plain(v) for v in value]
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)  # `2e6` is a good way to write a whole number
+    return value
+
+
+def _check_keys(schema: type, content: Mapping[str, Any], prefix: str, origin: str) -> None:
+    fields = _fields(schema)
+    for key, value in content.items():
+        path = f"{prefix}{key}"
+        if key not in fields:
+            known = _known_keys(schema, prefix)
+            close = difflib.get_close_matches(path, known, n=1, cutoff=0.5)
+            if not close:  # the right name in the wrong section
+                close = [k for k in _known_keys(schema) if k.split(".")[-1] == key.split(".")[-1]]
+            hint = f" Did you mean `{close[0]}`?" if close else f" Known here: {', '.join(fields)}."
+            raise ConfigError(f"Unknown key `{path}` ({origin}).{hint}")
+        section = fields[key]
+        if dataclasses.is_dataclass(section):
+            if not isinstance(value, Mapping):
+                raise ConfigError(
+                    f"`{path}` is a section with keys {', '.join(_fields(section))}. Found"
+                    f" {value!r} ({origin})."
+                )
+            _check_keys(section, value, f"{path}.", origin)
+
+
+def _fields(schema: Any) -> dict[str, Any]:
+    hints = typing.get_type_hints(schema)
+    return {field.name: hints[field.name] for field in dataclasses.fields(schema)}
+
+
+def _known_keys(schema: Any, prefix: str = "") -> list[str]:
+    keys = []
+    for name, kind in _fields(schema).items():
+        if dataclasses.is_dataclass(kind) and not isinstance(kind, types.GenericAlias):
+            keys.extend(f"{name}.{k}" for k in _known_keys(kind))
+        else:
+            keys.append(name)
+    return [f"{prefix}{k}" for k in keys] if prefix and not keys[0].startswith(prefix) else keys
+
+
+def _explain(error: pydantic.ValidationError, origins: Mapping[str, str]) -> str:
+    lines = []
+    for item in error.errors():
+        parts = [str(p) for p in item["loc"] if not _is_branch(p)]
+        key = ".".join(parts)
+        origin = origins.get(key, origins.get(".".join(parts[:-1]), ""))
+        where = f" ({origin})" if origin else ""
+        if item["type"] == "missing":
+            lines.append(f"`{key}` is missing. Lay a preset under it, for example -c mt10/default.")
+        else:
+            lines.append(f"`{key}` is {item['input']!r}{where}: {item['msg'].lower()}.")
+    return "\n".join(dict.fromkeys(lines))
+
+
+def _is_branch(part: Any) -> bool:
+    # Pydantic names the branches of a union in the location (`str`, `list[str]`).
+    return isinstance(part, str) and (part == "str" or part.startswith("list["))

@@ -1,0 +1,1 @@
+"""Ray: workers, collector, evaluators and launching. The only room that imports `ray`."""

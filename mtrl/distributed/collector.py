@@ -1,0 +1,210 @@
+"""RayCollector: rollout workers as Ray actors; a dead one is replaced by its next incarnation."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import ray
+from numpy.typing import NDArray
+
+from mtrl.distributed.worker import RolloutWorker
+from mtrl.envs import TaskSet
+from mtrl.rl.config import NetworkConfig
+from mtrl.rl.fragment import Rollout
+from mtrl.runs.interrupt import Interrupt
+
+_POLL_S = 1.0
+
+
+class WorkersFailedError(RuntimeError):
+    """Workers died more often than the run allows."""
+
+
+@dataclass
+class _Request:
+    """A rollout that was asked for: enough to ask the worker's successor again."""
+
+    explore: str
+    weights: Any  # object reference
+    version: int
+    sequence: int
+    order: int
+    answer: Any = None  # object reference
+
+
+@dataclass
+class _Worker:
+    actor: Any
+    incarnation: int
+    next_sequence: int = 0
+    state: dict[str, Any] | None = None
+    requests: deque[_Request] = field(default_factory=deque)
+
+
+class RayCollector:
+    """See `mtrl.rl.collector.Collector`.
+
+    Args:
+        tasks, networks: what each worker needs to act.
+        num_workers: actors.
+        rollout_steps: T.
+        seed: of the run.
+        reward_normalization: passed to the samplers.
+        cpus_per_worker: CPUs that an actor reserves.
+        max_restarts: deaths survived over the run.
+        interrupt: a blocked wait ends when a signal arrives.
+        state: of a run that is resumed.
+    """
+
+    def __init__(
+        self,
+        tasks: TaskSet,
+        networks: NetworkConfig,
+        *,
+        num_workers: int,
+        rollout_steps: int,
+        seed: int,
+        reward_normalization: str = "none",
+        cpus_per_worker: float = 1.0,
+        max_restarts: int = 20,
+        interrupt: Interrupt | None = None,
+        state: dict[str, Any] | None = None,
+    ) -> None:
+        self.num_workers = num_workers
+        self.rollout_steps = rollout_steps
+        self.restarts = 0
+        self.max_restarts = max_restarts
+        self._interrupt = interrupt or Interrupt()
+        self._cpus = cpus_per_worker
+        self._tasks, self._networks = ray.put(tasks), networks
+        self._options = {
+            "seed": seed,
+            "num_workers": num_workers,
+            "reward_normalization": reward_normalization,
+        }
+        self._published: tuple[Any, int] | None = None
+        self._orders = 0
+        self._workers = []
+        for i in range(num_workers):
+            incarnation = state["incarnation"] + 1 if state else 0
+            carried = state["workers"][i] if state else None
+            worker = _Worker(self._spawn(i, incarnation, carried), incarnation, state=carried)
+            worker.next_sequence = state["sequences"][i] if state else 0
+            self._workers.append(worker)
+
+    def publish(self, weights: NDArray[np.float32], version: int) -> None:
+        """Put the weights into the object store once; requests pass the reference."""
+        self._published = ray.put(weights), version
+
+    def request(self, worker: int, explore: str) -> None:
+        """Queue a rollout on a worker."""
+        assert self._published is not None, "publish a policy before the first request"
+        target = self._workers[worker]
+        reference, version = self._published
+        request = _Request(explore, reference, version, target.next_sequence, self._orders)
+        self._orders += 1
+        target.next_sequence += 1
+        target.requests.append(request)
+        self._send(target, request)
+
+    def receive(self, *, block: bool, ordered: bool) -> list[Rollout]:
+        """Finished rollouts; see the protocol."""
+        while any(worker.requests for worker in self._workers):
+            if self._interrupt.signal is not None:
+                return []
+            heads = [(i, w) for i, w in enumerate(self._workers) if w.requests]
+            if ordered:
+                heads = [min(heads, key=lambda head: head[1].requests[0].order)]
+            answers = [worker.requests[0].answer for _, worker in heads]
+            timeout = _POLL_S if block else 0
+            ready, _ = ray.wait(answers, num_returns=1, timeout=timeout)
+            if ready and not ordered:  # take whatever else is there by now
+                ready, _ = ray.wait(answers, num_returns=len(answers), timeout=0)
+            rollouts = [
+                rollout
+                for (i, worker), answer in zip(heads, answers, strict=True)
+                if answer in ready and (rollout := self._take(i, worker)) is not None
+            ]
+            if rollouts or not block:
+                return rollouts
+        return []
+
+    def in_flight(self, worker: int) -> int:
+        """Rollouts asked for and not received."""
+        return len(self._workers[worker].requests)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Rollouts in flight are not part of it: their sequence numbers are given out again."""
+        return {
+            "incarnation": max(worker.incarnation for worker in self._workers),
+            "sequences": [w.next_sequence - len(w.requests) for w in self._workers],
+            "workers": [worker.state for worker in self._workers],
+        }
+
+    def close(self) -> None:
+        """End the actors."""
+        for worker in self._workers:
+            ray.kill(worker.actor)
+        self._workers = []
+
+    def wait_until_ready(self) -> None:
+        """Block until every worker has built its environments.
+
+        Raises:
+            WorkersFailedError: a worker could not; the message holds its traceback.
+        """
+        try:
+            ray.get([worker.actor.ready.remote() for worker in self._workers])
+        except ray.exceptions.RayError as error:
+            raise WorkersFailedError(f"A rollout worker could not start.\n{error}") from error
+
+    def _take(self, index: int, worker: _Worker) -> Rollout | None:
+        request = worker.requests[0]
+        try:
+            rollout, state = ray.get(request.answer)
+        except ray.exceptions.RayTaskError as error:
+            raise WorkersFailedError(f"Rollout worker {index} failed.\n{error}") from error
+        except ray.exceptions.RayActorError as error:
+            self._replace(index, worker, error)
+            return None
+        assert rollout.sequence == request.sequence, "a worker answers its requests in order"
+        worker.requests.popleft()
+        worker.state = state
+        return rollout
+
+    def _replace(self, index: int, worker: _Worker, error: Exception) -> None:
+        self.restarts += 1
+        if self.restarts > self.max_restarts:
+            raise WorkersFailedError(
+                f"Rollout workers died {self.restarts} times; `collect.max_restarts` is"
+                f" {self.max_restarts}. The last death, of worker {index}:\n{error}"
+            ) from error
+        time.sleep(min(5.0, 0.1 * 2**self.restarts))  # a crash loop should not spin
+        worker.incarnation += 1
+        worker.actor = self._spawn(index, worker.incarnation, worker.state)
+        for request in worker.requests:  # nothing of them was inserted: ask again
+            self._send(worker, request)
+
+    def _spawn(self, index: int, incarnation: int, state: dict[str, Any] | None) -> Any:
+        options: Any = RolloutWorker
+        return options.options(num_cpus=self._cpus, name=None).remote(
+            self._tasks,
+            self._networks,
+            state,
+            worker=index,
+            incarnation=incarnation,
+            **self._options,
+        )
+
+    def _send(self, worker: _Worker, request: _Request) -> None:
+        request.answer = worker.actor.rollout.remote(
+            request.weights,
+            request.version,
+            self.rollout_steps,
+            request.sequence,
+            request.explore,
+        )

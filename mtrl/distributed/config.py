@@ -1,0 +1,66 @@
+"""The configuration of a training job: the sections that the rooms own, and Ray's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt
+
+from mtrl.envs.config import EnvConfig
+from mtrl.rl.config import (
+    BalancingConfig,
+    CollectConfig,
+    EvaluationConfig,
+    NetworkConfig,
+    ReplayConfig,
+    RunConfig,
+    SACConfig,
+    ScheduleConfig,
+)
+
+
+@dataclass(frozen=True)
+class RayConfig:
+    """Where workers run.
+
+    Attributes:
+        address: of a cluster to join; empty starts an embedded Ray on this machine, without dashboard
+            and bound to 127.0.0.1.
+        cpus_per_worker: CPUs that each worker and the evaluator reserve.
+        object_store_mb: memory of an embedded Ray's object store.
+    """
+
+    address: str = ""
+    cpus_per_worker: Annotated[float, Gt(0)] = 1.0
+    object_store_mb: Annotated[int, Ge(80)] = 256
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that `mtrl train` can be told.
+
+    Attributes:
+        method: balancing method, see `mtrl methods`.
+        method_options: its options. They belong to the method that is named beside or below them: a
+            later layer that names another method drops them.
+        seed: of everything but the goals.
+        device: of the learner; `auto` takes a GPU when there is one.
+        learner_threads: CPU threads of the learner; 0 leaves torch's own choice.
+    """
+
+    networks: NetworkConfig
+    method: str = "ls"
+    method_options: dict[str, Any] = field(default_factory=dict)
+    seed: Annotated[int, Ge(0)] = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    learner_threads: Annotated[int, Ge(0)] = 0
+    env: EnvConfig = field(default_factory=EnvConfig)
+    sac: SACConfig = field(default_factory=SACConfig)
+    balancing: BalancingConfig = field(default_factory=BalancingConfig)
+    replay: ReplayConfig = field(default_factory=ReplayConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    collect: CollectConfig = field(default_factory=CollectConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    ray: RayConfig = field(default_factory=RayConfig)
+    run: RunConfig = field(default_factory=RunConfig)

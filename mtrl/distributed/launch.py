@@ -1,0 +1,328 @@
+"""Puts a training job together: checks, Ray, workers, learner, loop."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mtrl.balancing import check_options, method_class
+from mtrl.balancing.base import Weighting
+from mtrl.distributed.config import RayConfig, TrainConfig
+from mtrl.envs import TaskSet, load_tasks, task_names
+from mtrl.rl.collector import Collector, LocalCollector
+from mtrl.rl.evaluate import Evaluation, Evaluator, LocalEvaluator
+from mtrl.rl.performance import PerformanceTracker
+from mtrl.rl.replay import Replay
+from mtrl.rl.sac import MultiTaskSAC
+from mtrl.rl.sampler import Sampler
+from mtrl.rl.schedule import Schedule
+from mtrl.rl.train import Outcome, Trainer
+from mtrl.runs.directory import RunDirectory
+from mtrl.runs.interrupt import Interrupt
+from mtrl.runs.metrics import MetricLog
+from mtrl.runs.view import View
+
+
+class ResourceError(RuntimeError):
+    """The machine or the cluster cannot run the job."""
+
+
+def check(config: TrainConfig) -> None:
+    """Everything that can be known before any worker starts.
+
+    Raises:
+        ValueError: the configuration contradicts itself; the message names object, expectation,
+            finding and remedy.
+    """
+    task_names(config.env.tasks)
+    check_options(config.method, dict(config.method_options))
+    if config.balancing.head_scaling == "weights" and not issubclass(
+        method_class(config.method), Weighting
+    ):
+        raise ValueError(
+            f"`balancing.head_scaling: weights` needs a method with task weights; {config.method!r}"
+            " works on coordinates. Use `unit`."
+        )
+    if config.sac.batch_size > config.replay.capacity:
+        raise ValueError(
+            f"`sac.batch_size` ({config.sac.batch_size} per task) is larger than `replay.capacity`"
+            f" ({config.replay.capacity} per task). Lower the one or raise the other."
+        )
+    evaluated = config.balancing.performance == "evaluation"
+    if evaluated and config.evaluation.interval_env_steps == 0:
+        raise ValueError(
+            "`balancing.performance: evaluation` needs periodic evaluations;"
+            " `evaluation.interval_env_steps` is 0. Set an interval, or use `training`."
+        )
+    if config.schedule.mode == "async" and config.collect.collector == "local":
+        raise ValueError(
+            "`schedule.mode: async` needs workers beside the learner; `collect.collector` is local."
+            " Use `schedule.mode=sync`, or `collect.collector=ray`."
+        )
+    if config.networks.log_std_min >= config.networks.log_std_max:
+        raise ValueError(
+            f"`networks.log_std_min` ({config.networks.log_std_min}) should be below"
+            f" `networks.log_std_max` ({config.networks.log_std_max})."
+        )
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("`device` is cuda, but torch finds no GPU. Use `device=auto` or `cpu`.")
+
+
+def train(
+    config: TrainConfig,
+    run: RunDirectory,
+    view: View,
+    interrupt: Interrupt,
+    *,
+    state: dict[str, Any] | None = None,
+    initial: dict[str, Any] | None = None,
+) -> tuple[Outcome, TaskSet]:
+    """Run a training job to its end or to an interruption.
+
+    Args:
+        config: checked by :func:`check`.
+        run: the locked run directory.
+        view: shows progress.
+        interrupt: the signals received.
+        state: of the checkpoint to resume from.
+        initial: the state whose networks a new run starts from.
+    """
+    tasks = load_tasks(config.env)
+    if config.learner_threads:
+        torch.set_num_threads(config.learner_threads)
+    device = pick_device(config.device)
+    agent = _agent(config, tasks, device)
+    if initial is not None:
+        agent.load_networks(initial["agent"])
+    _announce(agent, config, device, view)
+    offset = state["trainer"]["metrics_offset"] if state else None
+    log = MetricLog(
+        run.path,
+        tasks.names,
+        tensorboard=config.run.tensorboard,
+        offset=offset,
+        purge_step=state["schedule"]["env_steps"] if state else None,
+    )
+    uses_ray = config.collect.collector == "ray"
+    with contextlib.ExitStack() as stack:
+        stack.callback(log.close)
+        if uses_ray:
+            view.message(_where(config.ray))
+            stack.enter_context(ray_session(config.ray))
+            check_cluster(config)
+        collector, evaluator = _workers(config, tasks, interrupt, state)
+        stack.callback(collector.close)
+        stack.callback(evaluator.close)
+        trainer = Trainer(
+            tasks=tasks,
+            agent=agent,
+            replay=Replay(
+                len(tasks),
+                config.replay.capacity,
+                tasks.obs_dim,
+                tasks.action_dim,
+                discount=config.sac.discount,
+                n_step=config.sac.n_step,
+                device=device,
+                seed=config.seed + 2,
+            ),
+            schedule=Schedule(config.schedule, config.collect.rollout_steps * len(tasks)),
+            performance=PerformanceTracker(
+                len(tasks), config.balancing.window, config.balancing.performance
+            ),
+            collector=collector,
+            evaluator=evaluator,
+            run=run,
+            log=log,
+            view=view,
+            interrupt=interrupt,
+            config=config.run,
+            evaluation=config.evaluation,
+            in_flight=config.collect.in_flight,
+        )
+        if state is not None:
+            trainer.load_state_dict(state)
+        return trainer.run(), tasks
+
+
+def evaluate_run(
+    config: TrainConfig, state: dict[str, Any], interrupt: Interrupt
+) -> tuple[Evaluation, TaskSet]:
+    """Evaluate the policy of a checkpoint on every goal of every task."""
+    tasks = load_tasks(config.env)
+    agent = _agent(config, tasks, torch.device("cpu"))
+    agent.load_networks(state["agent"])
+    from mtrl.rl.actor import flat_weights
+
+    weights, version = flat_weights(agent.actor), state["agent"]["updates"]
+    with contextlib.ExitStack() as stack:
+        if config.collect.collector == "ray":
+            stack.enter_context(ray_session(config.ray))
+            check_cluster(config)
+        evaluator = _evaluator(config, tasks, interrupt)
+        stack.callback(evaluator.close)
+        return evaluator.full(weights, version), tasks
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` takes a GPU when there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+@contextlib.contextmanager
+def ray_session(config: RayConfig) -> Iterator[None]:
+    """Ray for the time of a job: embedded on this machine, or a cluster joined.
+
+    Raises:
+        ResourceError: no cluster answers at the address.
+    """
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    if ray.is_initialized():  # the caller's own session, as in tests and notebooks
+        yield
+        return
+    try:
+        if config.address:
+            ray.init(address=config.address, log_to_driver=False)
+        else:
+            ray.init(
+                address="local",
+                _node_ip_address="127.0.0.1",
+                include_dashboard=False,
+                object_store_memory=config.object_store_mb * 2**20,
+                log_to_driver=False,
+                logging_level="ERROR",
+            )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        where = config.address or "this machine"
+        raise ResourceError(
+            f"Ray did not start on {where}: {error}. Check `ray.address`; `mtrl doctor` tests Ray."
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def check_cluster(config: TrainConfig) -> None:
+    """Raise `ResourceError` if Ray has fewer CPUs than the workers reserve."""
+    import ray
+
+    available = ray.cluster_resources().get("CPU", 0)
+    wanted = config.collect.num_workers * config.ray.cpus_per_worker
+    if wanted > available:
+        raise ResourceError(
+            f"`collect.num_workers` is {config.collect.num_workers}; they reserve {wanted:g} CPUs, but"
+            f" Ray has {available:g}. Use fewer workers, or lower `ray.cpus_per_worker`."
+        )
+
+
+def _agent(config: TrainConfig, tasks: TaskSet, device: torch.device) -> MultiTaskSAC:
+    return MultiTaskSAC(
+        len(tasks),
+        tasks.obs_dim,
+        tasks.action_dim,
+        networks=config.networks,
+        sac=config.sac,
+        balancing=config.balancing,
+        method=config.method,
+        method_options=config.method_options,
+        device=device,
+        seed=config.seed,
+    )
+
+
+def _workers(
+    config: TrainConfig, tasks: TaskSet, interrupt: Interrupt, state: dict[str, Any] | None
+) -> tuple[Collector, Evaluator]:
+    saved = state["collector"] if state else None
+    collect = config.collect
+    if collect.collector == "ray":
+        from mtrl.distributed.collector import RayCollector
+
+        collector = RayCollector(
+            tasks,
+            config.networks,
+            num_workers=collect.num_workers,
+            rollout_steps=collect.rollout_steps,
+            seed=config.seed,
+            reward_normalization=config.env.reward_normalization,
+            cpus_per_worker=config.ray.cpus_per_worker,
+            max_restarts=collect.max_restarts,
+            interrupt=interrupt,
+            state=saved,
+        )
+        collector.wait_until_ready()
+        return collector, _evaluator(config, tasks, interrupt)
+
+    from mtrl.distributed.worker import acting_policy
+
+    def make_sampler(worker: int, incarnation: int) -> Sampler:
+        return Sampler(
+            tasks,
+            acting_policy(tasks, config.networks),
+            seed=config.seed,
+            worker=worker,
+            num_workers=collect.num_workers,
+            incarnation=incarnation,
+            reward_normalization=config.env.reward_normalization,
+        )
+
+    local = LocalCollector(make_sampler, collect.num_workers, collect.rollout_steps, saved)
+    return local, _evaluator(config, tasks, interrupt)
+
+
+def _evaluator(config: TrainConfig, tasks: TaskSet, interrupt: Interrupt) -> Evaluator:
+    goals = config.evaluation.goals
+    if config.collect.collector == "local":
+        from mtrl.distributed.worker import acting_policy
+
+        return LocalEvaluator(tasks, acting_policy(tasks, config.networks), goals)
+    import ray
+
+    from mtrl.distributed.evaluator import RayEvaluator
+
+    # The learner rests during a full evaluation, so its core can evaluate too.
+    shards = int(ray.cluster_resources().get("CPU", 1) / config.ray.cpus_per_worker)
+    return RayEvaluator(
+        tasks,
+        config.networks,
+        goals=goals,
+        shards=shards,
+        cpus_per_worker=config.ray.cpus_per_worker,
+        interrupt=interrupt,
+    )
+
+
+def _announce(agent: MultiTaskSAC, config: TrainConfig, device: torch.device, view: View) -> None:
+    methods = agent.methods
+    view.message(
+        f"Learner on {device}; balancing: {methods['critic']} for the critic, {methods['actor']} for"
+        " the actor."
+    )
+    for part, balancer in agent.balancers.items():
+        state_mb = sum(b.numel() * b.element_size() for b in balancer.method.buffers()) / 2**20
+        if state_mb >= 1:
+            view.message(f"The method's state for the {part} takes {state_mb:.0f} MB.")
+    del config
+
+
+def _where(config: RayConfig) -> str:
+    if config.address:
+        return f"Joining the Ray cluster at {config.address}."
+    return "Starting an embedded Ray on 127.0.0.1."
+
+
+def run_path(text: str, base: str = "runs") -> Path:
+    """A run directory given as a path, or as a name below the folder of runs."""
+    path = Path(text)
+    return path if path.exists() or path.is_absolute() else Path(base) / text

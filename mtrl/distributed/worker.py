@@ -1,0 +1,65 @@
+"""The Ray actors: a sampler or an evaluator of the `rl` room, with one torch thread."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+from numpy.typing import NDArray
+
+from mtrl.envs import TaskSet
+from mtrl.rl.actor import ActingPolicy, build_actor
+from mtrl.rl.config import NetworkConfig
+from mtrl.rl.evaluate import Evaluation, LocalEvaluator
+from mtrl.rl.fragment import Rollout
+from mtrl.rl.sampler import Sampler
+
+
+def acting_policy(tasks: TaskSet, networks: NetworkConfig) -> ActingPolicy:
+    """A policy for acting; its weights arrive later."""
+    actor = build_actor(len(tasks), tasks.obs_dim, tasks.action_dim, networks)
+    policy = ActingPolicy(actor, networks)
+    policy.version = -1  # nothing published yet, not even version 0
+    return policy
+
+
+# No restarts by Ray itself: the collector replaces a dead worker as its next incarnation, so that a
+# rollout of the old one cannot be mistaken for the new one's.
+@ray.remote(max_restarts=0, max_task_retries=0)
+class RolloutWorker:
+    """Steps one environment of every task; calls are answered in order."""
+
+    def __init__(
+        self, tasks: TaskSet, networks: NetworkConfig, state: dict[str, Any] | None, **options: Any
+    ) -> None:
+        torch.set_num_threads(1)
+        self.sampler = Sampler(tasks, acting_policy(tasks, networks), **options)
+        if state is not None:
+            self.sampler.load_state_dict(state)
+
+    def rollout(
+        self, weights: NDArray[np.float32], version: int, steps: int, sequence: int, explore: str
+    ) -> tuple[Rollout, dict[str, Any]]:
+        """A rollout and what the worker would carry over a restart."""
+        self.sampler.policy.load(weights, version)
+        rollout = self.sampler.rollout(steps, sequence, explore=explore)
+        return rollout, self.sampler.state_dict()
+
+    def ready(self) -> bool:
+        """Answers once the environments are built."""
+        return True
+
+
+@ray.remote(max_restarts=0, max_task_retries=0)
+class EvaluationWorker:
+    """Evaluates chosen goals."""
+
+    def __init__(self, tasks: TaskSet, networks: NetworkConfig) -> None:
+        torch.set_num_threads(1)
+        self.evaluator = LocalEvaluator(tasks, acting_policy(tasks, networks), tasks.num_goals)
+
+    def run(self, weights: NDArray[np.float32], version: int, goals: list[int]) -> Evaluation:
+        """Each goal once per task."""
+        return self.evaluator.run(weights, version, goals)

@@ -1,0 +1,187 @@
+"""Options of training; the names are the keys of the sections of a config file. No torch here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Le, MinLen
+
+Width = Annotated[int, Ge(1), Le(16384)]
+Positive = Annotated[float, Gt(0)]
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Actor and critic.
+
+    Attributes:
+        actor: widths of the actor's trunk.
+        critic: widths of each of the two critics' trunks.
+        actor_layer_norm, critic_layer_norm: LayerNorm after each linear layer of the trunk.
+        task_one_hot: append the task's one-hot to the input.
+        heads: one output layer per task, or one that all share.
+        log_std_min, log_std_max: bounds of the policy's log standard deviation.
+    """
+
+    actor: Annotated[list[Width], MinLen(1)]
+    critic: Annotated[list[Width], MinLen(1)]
+    actor_layer_norm: bool = False
+    critic_layer_norm: bool = False
+    task_one_hot: bool = True
+    heads: Literal["per_task", "shared"] = "per_task"
+    log_std_min: float = -20.0
+    log_std_max: float = 2.0
+
+
+@dataclass(frozen=True)
+class SACConfig:
+    """Soft actor-critic.
+
+    Attributes:
+        batch_size: transitions per task in an update.
+        discount: per environment step.
+        n_step: rewards summed before bootstrapping; 1 is plain SAC.
+        tau: share of the online critics that enters the targets at each update.
+        actor_lr, critic_lr, temperature_lr: learning rates of Adam.
+        adam_eps: Adam's epsilon.
+        max_grad_norm: bound on the gradient of trunk and of heads, after aggregation; 0 is none.
+        actor_interval: critic updates per update of the actor and the temperatures.
+        temperature: one per task, or one shared by all.
+        initial_temperature: alpha at the start.
+        min_temperature: floor of alpha; 0 is none.
+        target_entropy: of the policy, per task, in nats.
+        reward_scaling: `mean` multiplies each task's reward so that all tasks have the mean reward of
+            the best-paid (ARS); measured after warm-up and at resets. `none` leaves rewards.
+        reward_factor: multiplies every reward.
+        resets: how many times all networks are initialised anew, evenly spaced over the run; replay
+            is kept.
+        updates_after_reset: updates at once after a reset, without new data.
+    """
+
+    batch_size: Annotated[int, Ge(1)] = 128
+    discount: Annotated[float, Ge(0), Le(1)] = 0.99
+    n_step: Annotated[int, Ge(1), Le(100)] = 1
+    tau: Annotated[float, Gt(0), Le(1)] = 0.005
+    actor_lr: Positive = 3e-4
+    critic_lr: Positive = 3e-4
+    temperature_lr: Positive = 3e-4
+    adam_eps: Positive = 1e-5
+    max_grad_norm: Annotated[float, Ge(0)] = 1.0
+    actor_interval: Annotated[int, Ge(1)] = 1
+    temperature: Literal["per_task", "shared"] = "per_task"
+    initial_temperature: Positive = 1.0
+    min_temperature: Annotated[float, Ge(0)] = 0.0
+    target_entropy: float = -4.0
+    reward_scaling: Literal["none", "mean"] = "none"
+    reward_factor: Positive = 1.0
+    resets: Annotated[int, Ge(0)] = 0
+    updates_after_reset: Annotated[int, Ge(0)] = 1000
+
+
+@dataclass(frozen=True)
+class BalancingConfig:
+    """What surrounds the balancing method.
+
+    Attributes:
+        clip: bound trunk and heads separately, or jointly.
+        head_scaling: heads take their own task's gradient (`unit`), or scaled by the task's weight.
+        performance: what performance-informed methods read: the success rate over the last training
+            episodes (`training`) or the last evaluation (`evaluation`).
+        window: training episodes per task that the success rate is taken over.
+    """
+
+    clip: Literal["separate", "joint"] = "separate"
+    head_scaling: Literal["unit", "weights"] = "unit"
+    performance: Literal["training", "evaluation"] = "training"
+    window: Annotated[int, Ge(1)] = 20
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """How collection and learning go together.
+
+    Attributes:
+        total_env_steps: environment steps of the run, over all tasks and workers.
+        warmup_env_steps: steps of uniformly random actions before the first update.
+        updates_per_env_step: ratio of updates to environment steps, held from both sides.
+        mode: `sync` inserts rollouts in a fixed order and is bit-reproducible on one machine; `async`
+            takes whichever is ready.
+        slack_env_steps: how far (async) collection may run ahead of the ratio.
+        publish_interval: updates between two versions of the policy sent to workers.
+    """
+
+    total_env_steps: Annotated[int, Ge(0)] = 20_000_000
+    warmup_env_steps: Annotated[int, Ge(0)] = 40_000
+    updates_per_env_step: Positive = 0.1
+    mode: Literal["sync", "async"] = "async"
+    slack_env_steps: Annotated[int, Ge(0)] = 20_000
+    publish_interval: Annotated[int, Ge(1)] = 50
+
+
+@dataclass(frozen=True)
+class CollectConfig:
+    """Rollout workers.
+
+    Attributes:
+        collector: `ray` (workers as Ray actors) or `local` (in this process, for debugging).
+        num_workers: workers; each steps one environment of every task.
+        rollout_steps: steps of each environment in one rollout.
+        in_flight: rollouts requested ahead from each worker.
+        max_restarts: worker deaths survived before the run fails.
+    """
+
+    collector: Literal["ray", "local"] = "ray"
+    num_workers: Annotated[int, Ge(1)] = 1
+    rollout_steps: Annotated[int, Ge(1), Le(10_000)] = 200
+    in_flight: Annotated[int, Ge(1), Le(8)] = 2
+    max_restarts: Annotated[int, Ge(0)] = 20
+
+
+@dataclass(frozen=True)
+class ReplayConfig:
+    """Replay.
+
+    Attributes:
+        capacity: transitions per task.
+    """
+
+    capacity: Annotated[int, Ge(1)] = 100_000
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """Evaluation: deterministic policy, success at any step of the horizon.
+
+    Attributes:
+        interval_env_steps: environment steps between periodic evaluations; 0 is never.
+        goals: goals per task in a periodic evaluation, the first ones.
+        final: evaluate every goal of every task once at the end.
+    """
+
+    interval_env_steps: Annotated[int, Ge(0)] = 1_000_000
+    goals: Annotated[int, Ge(1)] = 10
+    final: bool = True
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """The run directory and what is written to it.
+
+    Attributes:
+        name: first part of the run directory's name.
+        directory: where run directories are made.
+        log_interval_s: seconds between two records of `timing.jsonl` and of the terminal.
+        log_interval_updates: updates between two records of `metrics.jsonl`.
+        checkpoint_interval_env_steps: steps between checkpoints; 0 is only at the end.
+        keep_checkpoints: the newest ones kept.
+        tensorboard: write event files.
+    """
+
+    name: str = "mt10"
+    directory: str = "runs"
+    log_interval_s: Positive = 10.0
+    log_interval_updates: Annotated[int, Ge(1)] = 500
+    checkpoint_interval_env_steps: Annotated[int, Ge(0)] = 1_000_000
+    keep_checkpoints: Annotated[int, Ge(1)] = 2
+    tensorboard: bool = True

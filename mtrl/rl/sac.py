@@ -1,0 +1,262 @@
+"""Multi-task soft actor-critic: one policy, one pair of critics, balanced trunk gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mtrl.balancing import Balancer, build, method_class
+from mtrl.networks import TaskEnsemble, TaskNetwork, sample_squashed, squash_log_std
+from mtrl.rl.actor import build_actor
+from mtrl.rl.config import BalancingConfig, NetworkConfig, SACConfig
+from mtrl.rl.losses import actor_losses, critic_losses, critic_targets, temperature_losses
+from mtrl.rl.replay import Batch
+
+Metrics = dict[str, Tensor]
+
+
+class MultiTaskSAC:
+    """Learns from task-major batches. Nothing in :meth:`update` waits for the device.
+
+    Args:
+        num_tasks, obs_dim, action_dim: sizes.
+        networks, sac, balancing: options.
+        method: name of the balancing method. A method that needs positive losses serves the critic
+            only; the actor then uses `ls` (see :attr:`methods`).
+        method_options: its options.
+        device: where everything lives.
+        seed: of initialisation, action noise and the methods.
+    """
+
+    def __init__(
+        self,
+        num_tasks: int,
+        obs_dim: int,
+        action_dim: int,
+        *,
+        networks: NetworkConfig,
+        sac: SACConfig,
+        balancing: BalancingConfig,
+        method: str = "ls",
+        method_options: Mapping[str, object] | None = None,
+        device: torch.device | str = "cpu",
+        seed: int = 0,
+    ) -> None:
+        self.config, self.networks = sac, networks
+        self.device = torch.device(device)
+        self._sizes = (num_tasks, obs_dim, action_dim)
+        self._init_rng = torch.Generator().manual_seed(seed)
+        self.noise_rng = torch.Generator(self.device).manual_seed(seed + 1)
+        self.actor = build_actor(num_tasks, obs_dim, action_dim, networks).to(self.device)
+        self.critic = self._build_critic().to(self.device)
+        self.target = self._build_critic().to(self.device).requires_grad_(False)
+        temperatures = num_tasks if sac.temperature == "per_task" else 1
+        self.log_alpha = nn.Parameter(torch.zeros(temperatures, device=self.device))
+        self.reward_scale = torch.ones(num_tasks, 1, device=self.device)
+        self.updates = 0
+        self.action_dim = action_dim
+
+        needs_positive = method_class(method).positive_losses
+        self.methods = {"critic": method, "actor": "ls" if needs_positive else method}
+        self.balancers = {
+            part: self._balancer(part, network, dict(method_options or {}), balancing, seed)
+            for part, network in (("critic", self.critic), ("actor", self.actor))
+        }
+        self.reset_networks()
+
+    def reset_networks(self) -> None:
+        """Initialise networks, temperatures and optimisers anew; balancing state stays."""
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(int(torch.randint(2**62, (), generator=self._init_rng)))
+            fresh_actor = build_actor(*self._sizes, self.networks)
+            fresh_critic = self._build_critic()
+        self.actor.load_state_dict(fresh_actor.state_dict())
+        self.critic.load_state_dict(fresh_critic.state_dict())
+        self.target.load_state_dict(fresh_critic.state_dict())
+        with torch.no_grad():
+            self.log_alpha.fill_(self.config.initial_temperature).log_()
+        c = self.config
+        self.optimizers = {
+            "critic": self._adam(list(self.critic.parameters()), c.critic_lr),
+            "actor": self._adam(list(self.actor.parameters()), c.actor_lr),
+            "temperature": self._adam([self.log_alpha], c.temperature_lr),
+        }
+
+    def update(self, batch: Batch, performance: Tensor | None = None) -> Metrics:
+        """One step of the critics, every `actor_interval` steps also of actor and temperatures.
+
+        A loss that is not finite leaves everything as it was; `metrics["finite"]` tells.
+
+        Args:
+            batch: `[m, b, ...]`.
+            performance: `[m]` success rates for methods that read them; NaN where unknown.
+
+        Returns:
+            Detached tensors on the device; names end in a part (`critic`, `actor`) where it matters.
+        """
+        metrics = self._update_critic(batch, performance)
+        finite = metrics["critic/finite"]
+        if self.updates % self.config.actor_interval == 0:
+            metrics |= self._update_actor(batch.obs, performance)
+            finite = finite & metrics["actor/finite"]
+        self._update_target(finite)
+        self.updates += 1
+        metrics["finite"] = finite
+        return metrics
+
+    def set_reward_scale(self, means: Tensor) -> None:
+        """ARS scaling from the tasks' mean rewards `[m]`: the best-paid task keeps its scale."""
+        if self.config.reward_scaling == "mean":
+            means = means.to(self.device).clamp_min(0.01)
+            self.reward_scale = (means.max() / means)[:, None]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next update depends on, besides the replay."""
+        return {
+            "actor": self.actor.state_dict(),
+            "critic": self.critic.state_dict(),
+            "target": self.target.state_dict(),
+            "log_alpha": self.log_alpha.detach(),
+            "reward_scale": self.reward_scale,
+            "updates": self.updates,
+            "optimizers": {name: opt.state_dict() for name, opt in self.optimizers.items()},
+            "balancers": {name: b.state_dict() for name, b in self.balancers.items()},
+            "init_rng": self._init_rng.get_state(),
+            "noise_rng": self.noise_rng.get_state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore :meth:`state_dict`; strict."""
+        self.load_networks(state)
+        self.reward_scale = state["reward_scale"].to(self.device)
+        self.updates = state["updates"]
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        for name, balancer in self.balancers.items():
+            balancer.load_state_dict(state["balancers"][name])
+        self._init_rng.set_state(state["init_rng"])
+        self.noise_rng.set_state(state["noise_rng"])
+
+    def load_networks(self, state: Mapping[str, Any]) -> None:
+        """Take networks and temperatures from a state, nothing else: how a new run starts from one."""
+        self.actor.load_state_dict(state["actor"])
+        self.critic.load_state_dict(state["critic"])
+        self.target.load_state_dict(state["target"])
+        with torch.no_grad():
+            self.log_alpha.copy_(state["log_alpha"])
+
+    def _update_critic(self, batch: Batch, performance: Tensor | None) -> Metrics:
+        alpha = self._alpha()
+        with torch.no_grad():
+            next_action, next_log_prob = self._sample(batch.next_obs)
+            next_q = self.target(torch.cat([batch.next_obs, next_action], -1)).squeeze(-1)
+            reward = batch.reward * (self.reward_scale * self.config.reward_factor)
+            target = critic_targets(reward, batch.discount, next_q, next_log_prob, alpha)
+        rows = torch.cat([batch.obs, batch.action], -1)
+
+        def losses(shared: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+            q = self.critic(rows, shared).squeeze(-1)
+            return critic_losses(q, target), {"q": q.mean(dim=(0, 2))}
+
+        metrics = self.balancers["critic"].backward(losses, performance)
+        _step(self.optimizers["critic"], metrics["finite"])
+        return {f"critic/{name}": value for name, value in metrics.items()}
+
+    def _update_actor(self, obs: Tensor, performance: Tensor | None) -> Metrics:
+        alpha = self._alpha()
+        noise = self._noise(obs)
+
+        def losses(shared: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+            action, log_prob = self._sample(obs, shared, noise)
+            q = self.critic(torch.cat([obs, action], -1)).squeeze(-1)
+            return actor_losses(q, log_prob, alpha), {"log_prob": log_prob}
+
+        metrics = self.balancers["actor"].backward(losses, performance)
+        _step(self.optimizers["actor"], metrics["finite"])
+        log_prob = metrics.pop("log_prob")
+
+        temperature = temperature_losses(self.log_alpha, log_prob, self.config.target_entropy)
+        (self.log_alpha.grad,) = torch.autograd.grad(temperature.sum(), [self.log_alpha])
+        _step(self.optimizers["temperature"], metrics["finite"])
+        if self.config.min_temperature > 0:
+            with torch.no_grad():
+                self.log_alpha.clamp_(min=float(torch.tensor(self.config.min_temperature).log()))
+        metrics["entropy"] = -log_prob.mean(-1)
+        metrics["alpha"] = self._alpha().squeeze(-1)
+        return {f"actor/{name}": value for name, value in metrics.items()}
+
+    @torch.no_grad()
+    def _update_target(self, finite: Tensor) -> None:
+        online, target = list(self.critic.parameters()), list(self.target.parameters())
+        step = torch._foreach_sub(online, target)
+        torch._foreach_mul_(step, finite * self.config.tau)
+        torch._foreach_add_(target, step)
+
+    def _sample(
+        self, obs: Tensor, shared: Mapping[str, Tensor] | None = None, noise: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        mean, log_std = self.actor(obs, shared).chunk(2, dim=-1)
+        log_std = squash_log_std(log_std, self.networks.log_std_min, self.networks.log_std_max)
+        return sample_squashed(mean, log_std, self._noise(obs) if noise is None else noise)
+
+    def _noise(self, obs: Tensor) -> Tensor:
+        shape = (*obs.shape[:-1], self.action_dim)
+        return torch.randn(shape, generator=self.noise_rng, device=self.device)
+
+    def _alpha(self) -> Tensor:
+        return self.log_alpha.detach().exp().expand(self._sizes[0])[:, None]
+
+    def _build_critic(self) -> TaskEnsemble:
+        num_tasks, obs_dim, action_dim = self._sizes
+        twins = [
+            TaskNetwork(
+                num_tasks,
+                obs_dim + action_dim,
+                1,
+                self.networks.critic,
+                layer_norm=self.networks.critic_layer_norm,
+                task_one_hot=self.networks.task_one_hot,
+                heads=self.networks.heads,
+            )
+            for _ in range(2)
+        ]
+        return TaskEnsemble(twins)
+
+    def _balancer(
+        self,
+        part: str,
+        network: TaskNetwork | TaskEnsemble,
+        options: dict[str, object],
+        config: BalancingConfig,
+        seed: int,
+    ) -> Balancer:
+        shared = network.shared_parameters()
+        method = build(
+            self.methods[part],
+            num_tasks=self._sizes[0],
+            num_shared=sum(p.numel() for p in shared.values()),
+            seed=seed,
+            **(options if self.methods[part] == self.methods["critic"] else {}),
+        ).to(self.device)
+        return Balancer(
+            method,
+            shared,
+            network.head_parameters(),
+            max_norm=self.config.max_grad_norm or None,
+            clip=config.clip,
+            head_scaling=config.head_scaling,
+            head_task_dim=network.head_task_dim,
+        )
+
+    def _adam(self, parameters: list[nn.Parameter], lr: float) -> torch.optim.Adam:
+        return torch.optim.Adam(parameters, lr=lr, eps=self.config.adam_eps, fused=True)
+
+
+def _step(optimizer: torch.optim.Adam, finite: Tensor) -> None:
+    # The fused step reads this flag on the device: nothing moves where a loss was not finite.
+    optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
+    optimizer.step()

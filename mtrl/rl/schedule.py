@@ -1,0 +1,83 @@
+"""Keeps updates and environment steps at the configured ratio, whichever side is slower."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mtrl.rl.config import ScheduleConfig
+
+
+class Schedule:
+    """Counters of a run and what they allow next.
+
+    `updates = updates_per_env_step * (env_steps - warm-up)` is held from both sides: an update is due
+    only once its data has arrived, and (in `async` mode) a rollout is requested only while collection
+    is less than `slack_env_steps` ahead of the updates done. In `sync` mode the loop performs all due
+    updates before it requests again, so collection cannot run ahead.
+
+    Args:
+        config: the ratio and the totals.
+        rollout_env_steps: environment steps in one rollout of one worker.
+
+    Attributes:
+        env_steps: received. updates: done. requested_env_steps: received or in flight.
+        extra_updates: granted on top of the ratio, after resets.
+    """
+
+    def __init__(self, config: ScheduleConfig, rollout_env_steps: int) -> None:
+        self.config = config
+        self.rollout_env_steps = rollout_env_steps
+        self.env_steps = 0
+        self.requested_env_steps = 0
+        self.updates = 0
+        self.extra_updates = 0
+
+    @property
+    def total_env_steps(self) -> int:
+        """Steps of the whole run: the configured total, rounded up to whole rollouts."""
+        whole = -(-self.config.total_env_steps // self.rollout_env_steps)
+        return whole * self.rollout_env_steps
+
+    @property
+    def updates_due(self) -> int:
+        """Updates that the data received so far allows."""
+        after_warmup = max(0, self.env_steps - self.config.warmup_env_steps)
+        allowed = int(after_warmup * self.config.updates_per_env_step + 1e-9)
+        return max(0, allowed + self.extra_updates - self.updates)
+
+    @property
+    def done(self) -> bool:
+        """Whether all steps are collected and all their updates done."""
+        return self.env_steps >= self.total_env_steps and self.updates_due == 0
+
+    @property
+    def explore(self) -> str:
+        """How the next rollout acts: `uniform` during warm-up, then `policy`."""
+        return "uniform" if self.requested_env_steps < self.config.warmup_env_steps else "policy"
+
+    def may_request(self, in_flight: int) -> bool:
+        """Whether another rollout may be requested now.
+
+        Args:
+            in_flight: rollouts requested and not received, over all workers.
+        """
+        if self.requested_env_steps >= self.total_env_steps:
+            return False
+        if self.config.mode == "sync" or in_flight == 0:
+            return True
+        paid = self.config.warmup_env_steps + self.updates / self.config.updates_per_env_step
+        return self.requested_env_steps <= paid + self.config.slack_env_steps
+
+    def state_dict(self) -> dict[str, Any]:
+        """The counters. Rollouts in flight are requested again after a resume."""
+        return {
+            "env_steps": self.env_steps,
+            "updates": self.updates,
+            "extra_updates": self.extra_updates,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore :meth:`state_dict`."""
+        self.env_steps = self.requested_env_steps = state["env_steps"]
+        self.updates = state["updates"]
+        self.extra_updates = state["extra_updates"]

@@ -1,0 +1,177 @@
+"""Run directories: one folder per run, with a lock, a status and a manifest."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("torch", "numpy", "scipy", "gymnasium", "metaworld", "mujoco", "ray", "mtrl")
+_STALE_AFTER_S = 120.0  # a heartbeat older than this belongs to a process that is gone
+
+
+class RunDirectoryError(RuntimeError):
+    """A run directory is missing, in use, or not a run."""
+
+
+class RunDirectory:
+    """`<base>/<name>-s<seed>-<utc>/` and the files that every run has.
+
+    `config.yaml` (resolved), `manifest.json` (versions, command, host), `metrics.jsonl` (what a seed
+    reproduces), `timing.jsonl` (what it does not), `checkpoints/`, `eval/`, `status.json`, `lock`.
+    One process holds the lock; the operating system frees it when that process dies, however it does.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: Any = None
+
+    @classmethod
+    def create(cls, base: Path, name: str, seed: int, config: str) -> RunDirectory:
+        """Make a new directory; two runs in the same second get different ones."""
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        base.mkdir(parents=True, exist_ok=True)
+        for attempt in range(100):
+            suffix = f"-{attempt}" if attempt else ""
+            path = base / f"{name}-s{seed}-{stamp}{suffix}"
+            with contextlib.suppress(FileExistsError):
+                path.mkdir()
+                run = cls(path)
+                run.acquire()
+                (path / "config.yaml").write_text(config)
+                run._write_json("manifest.json", _manifest())
+                return run
+        raise RunDirectoryError(f"Could not make a new run directory in {base}.")
+
+    @classmethod
+    def open(cls, path: Path) -> RunDirectory:
+        """An existing run, for reading.
+
+        Raises:
+            RunDirectoryError: there is no run at that path.
+        """
+        if not (path / "config.yaml").is_file():
+            raise RunDirectoryError(
+                f"{path} is not a run directory (no config.yaml in it). `mtrl runs` lists runs."
+            )
+        return cls(path)
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of checkpoints."""
+        return self.path / "checkpoints"
+
+    def acquire(self) -> None:
+        """Take the lock for writing.
+
+        Raises:
+            RunDirectoryError: another process holds it.
+        """
+        handle = (self.path / "lock").open("a+")
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            handle.seek(0)
+            owner = handle.read().strip() or "unknown"
+            handle.close()
+            raise RunDirectoryError(
+                f"{self.path} is in use by another process (pid {owner}). Wait for it, or stop it."
+            ) from error
+        handle.seek(0)
+        handle.truncate()
+        handle.write(str(os.getpid()))
+        handle.flush()
+        self._lock = handle
+
+    def release(self) -> None:
+        """Give the lock back."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def write_status(self, state: str, **facts: Any) -> None:
+        """Record `running`, `done`, `failed` or `interrupted` with a heartbeat."""
+        content = {"state": state, "heartbeat": time.time(), "pid": os.getpid(), **facts}
+        self._write_json("status.json", content)
+
+    def status(self) -> dict[str, Any]:
+        """The last status; `state` is `dead` where a running one has lost its process."""
+        try:
+            status = json.loads((self.path / "status.json").read_text())
+        except (OSError, ValueError):
+            return {"state": "unknown"}
+        if status["state"] == "running" and not self._is_locked():
+            fresh = time.time() - status["heartbeat"] < _STALE_AFTER_S
+            # On another host the lock cannot be seen; a fresh heartbeat is then proof of life.
+            if not fresh or status["pid"] != os.getpid():
+                status["state"] = "dead"
+        return status
+
+    def write_json(self, name: str, content: Any) -> Path:
+        """Write a file of the run, atomically."""
+        return self._write_json(name, content)
+
+    def _is_locked(self) -> bool:
+        try:
+            with (self.path / "lock").open("r") as handle:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return False
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+
+    def _write_json(self, name: str, content: Any) -> Path:
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.tmp")
+        temporary.write_text(json.dumps(content, indent=1))
+        temporary.replace(path)
+        return path
+
+
+def list_runs(base: Path) -> list[RunDirectory]:
+    """The runs below a folder, oldest first."""
+    if not base.is_dir():
+        return []
+    found = [RunDirectory(path.parent) for path in base.glob("*/config.yaml")]
+    return sorted(found, key=lambda run: (run.path / "config.yaml").stat().st_mtime)
+
+
+def _manifest() -> dict[str, Any]:
+    versions = {}
+    for package in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return {
+        "created": datetime.now(UTC).isoformat(),
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "host": platform.node(),
+        "versions": versions,
+        "git": _git(),
+    }
+
+
+def _git() -> dict[str, Any] | None:
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(here), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+    except (OSError, subprocess.CalledProcessError):
+        return None
