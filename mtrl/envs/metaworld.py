@@ -16,7 +16,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from mtrl.envs.base import Observation, TaskEnv
+from mtrl.envs.base import Observation, TaskEnv, all_finite
 from mtrl.envs.fast import fast_class, supported
 
 # MuJoCo resets a diverged state by itself and only raises these counters.
@@ -36,13 +36,16 @@ class MetaWorldTask(TaskEnv):
         reward_version: `v1` or `v2`.
         fast: step with the exact fast class (:mod:`mtrl.envs.fast`); the library's own otherwise,
             and where the installed versions were not verified.
+        any_version: take the fast class for other versions, too; only to verify them.
     """
 
     obs_dim = 39
     action_dim = 4
 
-    def __init__(self, name: str, *, reward_version: str = "v2", fast: bool = True) -> None:
-        self.sim = _construct(name, reward_version, fast)
+    def __init__(
+        self, name: str, *, reward_version: str = "v2", fast: bool = True, any_version: bool = False
+    ) -> None:
+        self.sim = _construct(name, reward_version, fast, any_version)
         self.sim._partially_observable = False
         # Cached for a hidden goal while constructing; its bounds clip every observation.
         self.sim.__dict__.pop("sawyer_observation_space", None)
@@ -67,14 +70,15 @@ class MetaWorldTask(TaskEnv):
         data = self.sim.data
         if self._count_warnings() != self._warnings:
             return True
-        return not (np.isfinite(data.qpos).all() and np.isfinite(data.qvel).all())
+        return not (all_finite(data.qpos) and all_finite(data.qvel))
 
     def close(self) -> None:
         """Free the renderer, if one was made."""
         self.sim.close()
 
     def _count_warnings(self) -> int:
-        return int(self.sim.data.warning.number[_DIVERGENCE].sum())
+        counts = self.sim.data.warning.number.tolist()
+        return sum([counts[warning] for warning in _DIVERGENCE])
 
 
 def generate_goals(
@@ -84,6 +88,7 @@ def generate_goals(
     *,
     reward_version: str = "v2",
     fast: bool = True,
+    any_version: bool = False,
 ) -> NDArray[np.float64]:
     """Draw the fixed goals of a task, `[num_goals, goal_dim]`.
 
@@ -94,7 +99,7 @@ def generate_goals(
     Raises:
         RuntimeError: the task drew a goal twice.
     """
-    sim = _construct(name, reward_version, fast)
+    sim = _construct(name, reward_version, fast, any_version)
     sim.settling = False  # only read by the fast class
     sim._freeze_rand_vec = False
     sim.seeded_rand_vec = True  # draw from np_random, not from numpy's global generator
@@ -116,10 +121,10 @@ def check_horizon(horizon: int) -> None:
         raise ValueError(f"`env.horizon` is {horizon}; Meta-World allows at most {_MAX_HORIZON}.")
 
 
-def _construct(name: str, reward_version: str, fast: bool) -> Any:
+def _construct(name: str, reward_version: str, fast: bool, any_version: bool) -> Any:
     from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 
     kind: Any = ALL_V3_ENVIRONMENTS[name]
-    if fast and supported():
+    if fast and (any_version or supported()):
         kind = fast_class(name)
     return kind(reward_function_version=reward_version)

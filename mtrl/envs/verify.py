@@ -59,11 +59,13 @@ class Report:
     Attributes:
         steps: environment steps compared, per task; fewer than asked for where they differ.
         episodes: resets compared, per task.
+        exceptions: steps at which both raised the same exception, per task that has any.
         differences: the first one of each task that has any.
     """
 
     steps: dict[str, int] = field(default_factory=dict)
     episodes: dict[str, int] = field(default_factory=dict)
+    exceptions: dict[str, int] = field(default_factory=dict)
     differences: list[Difference] = field(default_factory=list)
 
     @property
@@ -107,6 +109,8 @@ def verify(
         comparison = _Comparison(name, reward_version, seed)
         difference = comparison.run(steps, modes)
         report.steps[name], report.episodes[name] = comparison.step, comparison.episode
+        if comparison.exceptions:
+            report.exceptions[name] = comparison.exceptions
         if difference:
             report.differences.append(difference)
         if progress:
@@ -122,10 +126,10 @@ class _Comparison:
         self.seed = np.random.SeedSequence([seed, sum(name.encode())])
         self.rng = np.random.default_rng(self.seed)
         self.pair = [
-            MetaWorldTask(name, reward_version=reward_version, fast=fast).sim
+            MetaWorldTask(name, reward_version=reward_version, fast=fast, any_version=True).sim
             for fast in (False, True)
         ]
-        self.step = self.episode = 0
+        self.step = self.episode = self.exceptions = 0
 
     def run(self, steps: int, modes: Sequence[Mode]) -> Difference | None:
         episodes = max(_EPISODES, -(-steps // _MAX_EPISODE))
@@ -137,6 +141,7 @@ class _Comparison:
                 self.seed,
                 reward_version=self.reward_version,
                 fast=fast,
+                any_version=True,
             )
             for fast in (False, True)
         )
@@ -163,17 +168,20 @@ class _Comparison:
         return modes[turn]
 
     def _play(self, mode: Mode, length: int) -> tuple[str, str, str] | None:
-        results = [_attempt(sim.reset) for sim in self.pair]
+        results = [sim.reset() for sim in self.pair]
         self.episode += 1
         first = self._compare(results, ("obs", "info"))
         act = self._actions(mode)
         for _ in range(length):
-            if first or isinstance(results[0], Exception):
-                return first
+            if first:
+                break
             action = act(results[0][0])
             results = [_attempt(sim.step, action.copy()) for sim in self.pair]
             self.step += 1
             first = self._compare(results, ("obs", "reward", "terminated", "truncated", "info"))
+            if not first and isinstance(results[0], Exception):
+                self.exceptions += 1
+                break
         return first
 
     def _compare(self, results: list[Any], names: Sequence[str]) -> tuple[str, str, str] | None:
