@@ -179,7 +179,7 @@ class FastSawyerEnv(SawyerXYZEnv):
         geom = self._main_geom
         if geom is None:
             geom = self._get_id_main_object()
-            if type(geom) is int:  # one task hands out something else, which may change
+            if type(geom) is int:  # some tasks have no such object
                 self._main_geom = geom
         return self.touching_object(geom)
 
@@ -193,7 +193,7 @@ class FastSawyerEnv(SawyerXYZEnv):
         contact = self.data.contact
         geoms = contact.geom
         touched = geoms.ravel().tolist()
-        if left not in touched and (type(object_geom_id) is int or right not in touched):
+        if left not in touched:
             return False
         lefts, rights = [], []
         for i, pair in enumerate(geoms.tolist()):
