@@ -189,7 +189,8 @@ class _Comparison:
         if isinstance(original, Exception) or isinstance(fast, Exception):
             if repr(original) == repr(fast):
                 return None
-            return "exception", _show(original), _show(fast)
+            shown = [repr(r) if isinstance(r, Exception) else "none" for r in results]
+            return "exception", shown[0], shown[1]
         for key in ("_last_rand_vec", "_target_pos"):
             first = _first(_diff(key, *(getattr(sim, key) for sim in self.pair)))
             if first:

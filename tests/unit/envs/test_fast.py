@@ -88,6 +88,10 @@ def _other_warm_start(self, action):
     return result
 
 
+def _raising(self, object_geom_id):
+    raise ValueError("no such object")
+
+
 def _other_goal(self):
     self._last_rand_vec = np.nextafter(_RAND_VEC(self), 1)
     return self._last_rand_vec
@@ -104,6 +108,7 @@ WRONG = {
     "tolerance": (helpers.fast_reward_utils, "tolerance", _wrong_tolerance, "reward"),
     "norm": (helpers.fast_numpy.linalg, "norm", _wrong_norm, ""),
     "touching": (_FAST, "touching_object", _never_touching, "info.grasp_success"),
+    "exception": (_FAST, "touching_object", _raising, "exception"),
     "history": (_FAST, "_get_obs", _positions_in_clipped_history, "obs["),
     "action": (_FAST, "set_xyz_action", _action_in_double, ""),
     "settling": (_FAST, "_reset_hand", _short_settling, ""),
@@ -129,6 +134,17 @@ def test_a_wrong_replacement_is_found(what, monkeypatch):
     assert difference.task == task
     assert difference.field.startswith(field), difference
     assert difference.field in str(report)
+
+
+def test_an_exception_of_both_is_counted(monkeypatch):
+    kind = env_dict.ALL_V3_ENVIRONMENTS["push-v3"]
+    for owner in (kind, fast_class("push-v3")):
+        monkeypatch.setattr(owner, "touching_object", _raising, raising=False)
+
+    report = verify(["push-v3"], 8)
+
+    assert report.identical
+    assert report.exceptions == {"push-v3": 8}
 
 
 def test_a_wrong_type_is_found(monkeypatch):
