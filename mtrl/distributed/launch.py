@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -99,7 +100,7 @@ def train(
     agent = _agent(config, tasks, device)
     if initial is not None:
         agent.load_networks(initial["agent"])
-    _announce(agent, config, device, view)
+    _announce(agent, device, view)
     offset = state["trainer"]["metrics_offset"] if state else None
     log = MetricLog(
         run.path,
@@ -200,7 +201,7 @@ def ray_session(config: RayConfig) -> Iterator[None]:
                 include_dashboard=False,
                 object_store_memory=config.object_store_mb * 2**20,
                 log_to_driver=False,
-                logging_level="ERROR",
+                logging_level=logging.ERROR,
             )
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = config.address or "this machine"
@@ -224,6 +225,18 @@ def check_cluster(config: TrainConfig) -> None:
             f"`collect.num_workers` is {config.collect.num_workers}; they reserve {wanted:g} CPUs, but"
             f" Ray has {available:g}. Use fewer workers, or lower `ray.cpus_per_worker`."
         )
+
+
+def ping_ray() -> tuple[float, float]:
+    """Start an embedded Ray and run a task on it: `(CPUs, seconds)`."""
+    import time
+
+    import ray
+
+    start = time.perf_counter()
+    with ray_session(RayConfig(object_store_mb=80)):
+        assert ray.get(ray.remote(lambda: 1).remote()) == 1
+        return ray.cluster_resources().get("CPU", 0), time.perf_counter() - start
 
 
 def _agent(config: TrainConfig, tasks: TaskSet, device: torch.device) -> MultiTaskSAC:
@@ -303,7 +316,7 @@ def _evaluator(config: TrainConfig, tasks: TaskSet, interrupt: Interrupt) -> Eva
     )
 
 
-def _announce(agent: MultiTaskSAC, config: TrainConfig, device: torch.device, view: View) -> None:
+def _announce(agent: MultiTaskSAC, device: torch.device, view: View) -> None:
     methods = agent.methods
     view.message(
         f"Learner on {device}; balancing: {methods['critic']} for the critic, {methods['actor']} for"
@@ -313,7 +326,6 @@ def _announce(agent: MultiTaskSAC, config: TrainConfig, device: torch.device, vi
         state_mb = sum(b.numel() * b.element_size() for b in balancer.method.buffers()) / 2**20
         if state_mb >= 1:
             view.message(f"The method's state for the {part} takes {state_mb:.0f} MB.")
-    del config
 
 
 def _where(config: RayConfig) -> str:

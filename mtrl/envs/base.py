@@ -30,7 +30,7 @@ class TaskEnv(abc.ABC):
     def diverged(self) -> bool:
         """Whether the simulator's state became non-finite in the last step."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 (most simulators hold nothing)
         """Release the simulator."""
 
 

@@ -40,6 +40,7 @@ class Outcome:
     """How a call of :meth:`Trainer.run` ended."""
 
     state: Literal["done", "interrupted"]
+    counters: dict[str, int]
     evaluation: Evaluation | None = None
 
 
@@ -82,8 +83,16 @@ class Trainer:
         self._published = -1
         self._bad = torch.zeros((), dtype=torch.int64, device=agent.device)
         self._masked_streak = torch.zeros((), dtype=torch.int64, device=agent.device)
-        self._mark = (time.perf_counter(), 0, 0)  # time, env_steps, updates at the last timing record
+        self._mark = (
+            time.perf_counter(),
+            0,
+            0,
+        )  # time, env_steps, updates at the last timing record
         self._shown = self._beat = 0.0
+        self._start = self._mark[0]
+        self._next_checkpoint = self._next_evaluation = math.inf
+        self.rates = (0.0, 0.0)  # env steps and updates per second
+        self.bottleneck = "measuring"
 
     # The state of a run besides what its parts hold themselves.
 
@@ -143,7 +152,7 @@ class Trainer:
                 self._save()
         self._save()
         if self.interrupt.signal is not None:
-            return Outcome("interrupted")
+            return Outcome("interrupted", self._counters())
         return self._finish()
 
     # One turn of the loop.
@@ -166,9 +175,7 @@ class Trainer:
             if fragment.episode is not None:
                 self.counts["episodes"] += 1
                 self.counts["diverged"] += fragment.episode.diverged
-                self.performance.update(
-                    fragment.task, fragment.episode, self.schedule.env_steps
-                )
+                self.performance.update(fragment.task, fragment.episode, self.schedule.env_steps)
         for part, spent in rollout.seconds.items():
             self._add_seconds(f"worker_{part}", spent)
         if rollout.policy_version >= 0:
@@ -252,15 +259,15 @@ class Trainer:
         if result is not None:
             self._take_evaluation(*result)
         if not self.evaluation.final:
-            return Outcome("done")
+            return Outcome("done", self._counters())
         self.view.message("Training is done. Final evaluation: every goal once per task.")
         weights = flat_weights(self.agent.actor)
         self.collector.close()
         evaluation = self.evaluator.full(weights, self.schedule.updates)
         if self.interrupt.signal is not None:
-            return Outcome("interrupted")
+            return Outcome("interrupted", self._counters())
         self._take_evaluation(self.schedule.env_steps, evaluation, "final")
-        return Outcome("done", evaluation)
+        return Outcome("done", self._counters(), evaluation)
 
     # Watching, logging and saving.
 
@@ -276,7 +283,9 @@ class Trainer:
         on_cpu = self.agent.device.type == "cpu"
         if on_cpu or self.schedule.updates % self.config.log_interval_updates == 0:
             if int(self._bad) > 0:
-                self._fail("A loss is not finite; the update that produced it changed nothing.", batch)
+                self._fail(
+                    "A loss is not finite; the update that produced it changed nothing.", batch
+                )
             if int(self._masked_streak) >= _MASKED_LIMIT:
                 self._fail(
                     f"A task's gradient has not been finite for {_MASKED_LIMIT} updates in a row.",
@@ -319,7 +328,7 @@ class Trainer:
             self._write_timing(now)
         if now - self._shown > 0.5:
             self._shown = now
-            self.view.update(self._progress(now))
+            self.view.update(self._progress())
 
     def _write_timing(self, now: float) -> None:
         then, env_steps, updates = self._mark
@@ -347,11 +356,10 @@ class Trainer:
         self.seconds = {}
         self._mark = (now, self.schedule.env_steps, self.schedule.updates)
 
-    def _progress(self, now: float) -> Progress:
+    def _progress(self) -> Progress:
         done = self.schedule.env_steps / max(1, self.schedule.total_env_steps)
-        rates = getattr(self, "rates", (0.0, 0.0))
-        left = (self.schedule.total_env_steps - self.schedule.env_steps) / rates[0] if rates[0] else None
-        del now
+        remaining = self.schedule.total_env_steps - self.schedule.env_steps
+        left = remaining / self.rates[0] if self.rates[0] else None
         return Progress(
             title=self.directory.path.name,
             done=done,
@@ -364,10 +372,10 @@ class Trainer:
             facts={
                 "env steps": f"{self.schedule.env_steps:,} of {self.schedule.total_env_steps:,}",
                 "updates": f"{self.schedule.updates:,}",
-                "env steps/s": f"{rates[0]:,.0f}",
-                "updates/s": f"{rates[1]:,.1f}",
+                "env steps/s": f"{self.rates[0]:,.0f}",
+                "updates/s": f"{self.rates[1]:,.1f}",
                 "method": self.agent.methods["critic"],
-                "bottleneck": getattr(self, "bottleneck", "measuring"),
+                "bottleneck": self.bottleneck,
             },
         )
 
