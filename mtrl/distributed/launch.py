@@ -22,6 +22,7 @@ from mtrl.rl.replay import Replay
 from mtrl.rl.sac import MultiTaskSAC
 from mtrl.rl.sampler import Sampler
 from mtrl.rl.schedule import Schedule
+from mtrl.rl.telemetry import Telemetry
 from mtrl.rl.train import Outcome, Trainer
 from mtrl.runs.directory import RunDirectory
 from mtrl.runs.interrupt import Interrupt
@@ -119,28 +120,29 @@ def train(
         collector, evaluator = _workers(config, tasks, interrupt, state)
         stack.callback(collector.close)
         stack.callback(evaluator.close)
-        trainer = Trainer(
-            tasks=tasks,
-            agent=agent,
-            replay=Replay(
-                len(tasks),
-                config.replay.capacity,
-                tasks.obs_dim,
-                tasks.action_dim,
-                discount=config.sac.discount,
-                n_step=config.sac.n_step,
-                device=device,
-                seed=config.seed + 2,
-            ),
-            schedule=Schedule(config.schedule, config.collect.rollout_steps * len(tasks)),
-            performance=PerformanceTracker(
-                len(tasks), config.balancing.window, config.balancing.performance
-            ),
-            collector=collector,
-            evaluator=evaluator,
+        schedule = Schedule(config.schedule, config.collect.rollout_steps * len(tasks))
+        performance = PerformanceTracker(
+            len(tasks), config.balancing.window, config.balancing.performance
+        )
+        telemetry = Telemetry(
             run=run,
             log=log,
             view=view,
+            schedule=schedule,
+            performance=performance,
+            config=config.run,
+            method=config.method,
+        )
+        trainer = Trainer(
+            tasks=tasks,
+            agent=agent,
+            replay=_replay(config, tasks, device),
+            schedule=schedule,
+            performance=performance,
+            collector=collector,
+            evaluator=evaluator,
+            run=run,
+            telemetry=telemetry,
             interrupt=interrupt,
             config=config.run,
             evaluation=config.evaluation,
@@ -251,6 +253,19 @@ def _agent(config: TrainConfig, tasks: TaskSet, device: torch.device) -> MultiTa
         method_options=config.method_options,
         device=device,
         seed=config.seed,
+    )
+
+
+def _replay(config: TrainConfig, tasks: TaskSet, device: torch.device) -> Replay:
+    return Replay(
+        len(tasks),
+        config.replay.capacity,
+        tasks.obs_dim,
+        tasks.action_dim,
+        discount=config.sac.discount,
+        n_step=config.sac.n_step,
+        device=device,
+        seed=config.seed + 2,
     )
 
 
