@@ -149,17 +149,23 @@ def _train(options: argparse.Namespace) -> int:
                 config, run, view, interrupt, state=state, initial=initial
             )
     except BaseException as error:
-        run.write_status("failed", error=str(error))
+        run.write_status("failed", **_last_counters(run.status()), error=str(error))
         raise
     finally:
         view.close()
-    run.write_status(outcome.state)
+    run.write_status(outcome.state, **outcome.counters)
     if outcome.state == "interrupted":
-        print(f"Interrupted with a checkpoint. Go on with: mtrl train --resume {run.path}",
-              file=sys.stderr)
+        print(
+            f"Interrupted with a checkpoint. Go on with: mtrl train --resume {run.path}",
+            file=sys.stderr,
+        )
         return INTERRUPTED
     _print_outcome(run.path, tasks.names, outcome.evaluation)
     return OK
+
+
+def _last_counters(status: dict[str, Any]) -> dict[str, Any]:
+    return {k: status[k] for k in ("env_steps", "updates", "episodes") if k in status}
 
 
 def _check(config: Any) -> None:
@@ -196,8 +202,10 @@ def _print_outcome(path: Path, names: list[str], evaluation: Any) -> None:
 
     if evaluation is not None:
         print(table(names, evaluation.success_rate))
-        print(f"mean success rate: {evaluation.mean_success_rate:.3f}"
-              f" ({len(evaluation.goals)} goals per task, last checkpoint)")
+        print(
+            f"mean success rate: {evaluation.mean_success_rate:.3f}"
+            f" ({len(evaluation.goals)} goals per task, last checkpoint)"
+        )
     picture = curves(path)
     if picture is not None:
         print(f"curves: {picture}")
@@ -225,8 +233,10 @@ def _eval(options: argparse.Namespace) -> int:
         print(json.dumps(content))
     else:
         print(table(tasks.names, evaluation.success_rate))
-        print(f"mean success rate: {evaluation.mean_success_rate:.3f}"
-              f" ({len(evaluation.goals)} goals per task, {path.name})")
+        print(
+            f"mean success rate: {evaluation.mean_success_rate:.3f}"
+            f" ({len(evaluation.goals)} goals per task, {path.name})"
+        )
     return OK
 
 

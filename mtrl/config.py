@@ -102,7 +102,11 @@ def find_file(name: str | Path) -> Path:
             return candidate
     presets = [str(p.relative_to(PRESETS).with_suffix("")) for p in PRESETS.rglob("*.yaml")]
     close = difflib.get_close_matches(str(name), presets, n=3, cutoff=0.3)
-    hint = f" Did you mean {', '.join(close)}?" if close else f" Presets: {', '.join(sorted(presets))}."
+    hint = (
+        f" Did you mean {', '.join(close)}?"
+        if close
+        else f" Presets: {', '.join(sorted(presets))}."
+    )
     raise ConfigError(f"No config file {str(name)!r}.{hint}")
 
 
@@ -131,7 +135,7 @@ class _Layers:
             config = adapter.validate_json(json.dumps(self.values), strict=True)
         except pydantic.ValidationError as error:
             raise ConfigError(_explain(error, self.origins)) from None
-        values = dataclasses.asdict(config)
+        values = dataclasses.asdict(config)  # type: ignore[call-overload]
         origins = {key: self.origins.get(key, "default") for key, _ in flatten(values)}
         return Resolved(config, values, origins)
 
@@ -224,7 +228,7 @@ def _check_keys(schema: type, content: Mapping[str, Any], prefix: str, origin: s
                     f"`{path}` is a section with keys {', '.join(_fields(section))}. Found"
                     f" {value!r} ({origin})."
                 )
-            _check_keys(section, value, f"{path}.", origin)
+            _check_keys(section, value, f"{path}.", origin)  # type: ignore[arg-type]
 
 
 def _fields(schema: Any) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def build(
         ValueError: an unknown method or option, or an option out of range.
     """
     check_options(name, options)
-    return method_class(name)(num_tasks, num_shared, seed=seed, **options)
+    return method_class(name)(num_tasks, num_shared, seed=seed, **options)  # type: ignore[arg-type]
 
 
 def method_class(name: str) -> type[Aggregator]:

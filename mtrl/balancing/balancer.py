@@ -111,7 +111,7 @@ class Balancer:
         for parameter, grad in zip(
             shared, torch.autograd.grad(weights @ losses, shared), strict=True
         ):
-            parameter.grad = grad
+            parameter.grad = grad.contiguous()
         return losses.detach(), _detached(aux)
 
     def _gradient_path(
@@ -127,7 +127,8 @@ class Balancer:
         signals = Signals(losses=losses, gradients=gradients, performance=performance)
         parts = self.method.aggregate_blocks(signals)
         for parameter, part in zip(self.shared.values(), parts, strict=True):
-            parameter.grad = part.to(parameter.dtype)
+            # The fused optimisers read a gradient in memory order, whatever its strides say.
+            parameter.grad = part.to(parameter.dtype).contiguous()
         self._set_head_gradients(head_grads, self.method.metrics.get("weights"))
         return losses, _detached(aux) | conflict_metrics(signals.gramian)
 
@@ -139,7 +140,7 @@ class Balancer:
                 shape = [1] * grad.dim()
                 shape[self.head_task_dim] = -1
                 grad = grad * weights.to(grad.dtype).view(shape)
-            parameter.grad = grad
+            parameter.grad = grad.contiguous()
 
     def _clip(self) -> Metrics:
         trunk, heads = list(self.shared.values()), list(self.heads.values())

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import ray
 from numpy.typing import NDArray
+from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from mtrl.distributed.worker import RolloutWorker
 from mtrl.envs import TaskSet
@@ -159,16 +160,16 @@ class RayCollector:
         """
         try:
             ray.get([worker.actor.ready.remote() for worker in self._workers])
-        except ray.exceptions.RayError as error:
+        except RayError as error:
             raise WorkersFailedError(f"A rollout worker could not start.\n{error}") from error
 
     def _take(self, index: int, worker: _Worker) -> Rollout | None:
         request = worker.requests[0]
         try:
             rollout, state = ray.get(request.answer)
-        except ray.exceptions.RayTaskError as error:
+        except RayTaskError as error:
             raise WorkersFailedError(f"Rollout worker {index} failed.\n{error}") from error
-        except ray.exceptions.RayActorError as error:
+        except RayActorError as error:
             self._replace(index, worker, error)
             return None
         assert rollout.sequence == request.sequence, "a worker answers its requests in order"

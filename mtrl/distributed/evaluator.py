@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import ray
 from numpy.typing import NDArray
+from ray.exceptions import RayActorError
 
 from mtrl.distributed.worker import EvaluationWorker
 from mtrl.envs import TaskSet
@@ -64,7 +65,7 @@ class RayEvaluator:
         self._pending = None
         try:
             return env_steps, ray.get(answer)
-        except ray.exceptions.RayActorError:
+        except RayActorError:
             self._worker = None
             return None
 

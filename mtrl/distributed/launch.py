@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from mtrl.rl.replay import Replay
 from mtrl.rl.sac import MultiTaskSAC
 from mtrl.rl.sampler import Sampler
 from mtrl.rl.schedule import Schedule
+from mtrl.rl.telemetry import Telemetry
 from mtrl.rl.train import Outcome, Trainer
 from mtrl.runs.directory import RunDirectory
 from mtrl.runs.interrupt import Interrupt
@@ -99,7 +101,7 @@ def train(
     agent = _agent(config, tasks, device)
     if initial is not None:
         agent.load_networks(initial["agent"])
-    _announce(agent, config, device, view)
+    _announce(agent, device, view)
     offset = state["trainer"]["metrics_offset"] if state else None
     log = MetricLog(
         run.path,
@@ -118,28 +120,29 @@ def train(
         collector, evaluator = _workers(config, tasks, interrupt, state)
         stack.callback(collector.close)
         stack.callback(evaluator.close)
-        trainer = Trainer(
-            tasks=tasks,
-            agent=agent,
-            replay=Replay(
-                len(tasks),
-                config.replay.capacity,
-                tasks.obs_dim,
-                tasks.action_dim,
-                discount=config.sac.discount,
-                n_step=config.sac.n_step,
-                device=device,
-                seed=config.seed + 2,
-            ),
-            schedule=Schedule(config.schedule, config.collect.rollout_steps * len(tasks)),
-            performance=PerformanceTracker(
-                len(tasks), config.balancing.window, config.balancing.performance
-            ),
-            collector=collector,
-            evaluator=evaluator,
+        schedule = Schedule(config.schedule, config.collect.rollout_steps * len(tasks))
+        performance = PerformanceTracker(
+            len(tasks), config.balancing.window, config.balancing.performance
+        )
+        telemetry = Telemetry(
             run=run,
             log=log,
             view=view,
+            schedule=schedule,
+            performance=performance,
+            config=config.run,
+            method=config.method,
+        )
+        trainer = Trainer(
+            tasks=tasks,
+            agent=agent,
+            replay=_replay(config, tasks, device),
+            schedule=schedule,
+            performance=performance,
+            collector=collector,
+            evaluator=evaluator,
+            run=run,
+            telemetry=telemetry,
             interrupt=interrupt,
             config=config.run,
             evaluation=config.evaluation,
@@ -200,7 +203,7 @@ def ray_session(config: RayConfig) -> Iterator[None]:
                 include_dashboard=False,
                 object_store_memory=config.object_store_mb * 2**20,
                 log_to_driver=False,
-                logging_level="ERROR",
+                logging_level=logging.ERROR,
             )
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = config.address or "this machine"
@@ -226,6 +229,18 @@ def check_cluster(config: TrainConfig) -> None:
         )
 
 
+def ping_ray() -> tuple[float, float]:
+    """Start an embedded Ray and run a task on it: `(CPUs, seconds)`."""
+    import time
+
+    import ray
+
+    start = time.perf_counter()
+    with ray_session(RayConfig(object_store_mb=80)):
+        assert ray.get(ray.remote(lambda: 1).remote()) == 1
+        return ray.cluster_resources().get("CPU", 0), time.perf_counter() - start
+
+
 def _agent(config: TrainConfig, tasks: TaskSet, device: torch.device) -> MultiTaskSAC:
     return MultiTaskSAC(
         len(tasks),
@@ -238,6 +253,19 @@ def _agent(config: TrainConfig, tasks: TaskSet, device: torch.device) -> MultiTa
         method_options=config.method_options,
         device=device,
         seed=config.seed,
+    )
+
+
+def _replay(config: TrainConfig, tasks: TaskSet, device: torch.device) -> Replay:
+    return Replay(
+        len(tasks),
+        config.replay.capacity,
+        tasks.obs_dim,
+        tasks.action_dim,
+        discount=config.sac.discount,
+        n_step=config.sac.n_step,
+        device=device,
+        seed=config.seed + 2,
     )
 
 
@@ -303,7 +331,7 @@ def _evaluator(config: TrainConfig, tasks: TaskSet, interrupt: Interrupt) -> Eva
     )
 
 
-def _announce(agent: MultiTaskSAC, config: TrainConfig, device: torch.device, view: View) -> None:
+def _announce(agent: MultiTaskSAC, device: torch.device, view: View) -> None:
     methods = agent.methods
     view.message(
         f"Learner on {device}; balancing: {methods['critic']} for the critic, {methods['actor']} for"
@@ -313,7 +341,6 @@ def _announce(agent: MultiTaskSAC, config: TrainConfig, device: torch.device, vi
         state_mb = sum(b.numel() * b.element_size() for b in balancer.method.buffers()) / 2**20
         if state_mb >= 1:
             view.message(f"The method's state for the {part} takes {state_mb:.0f} MB.")
-    del config
 
 
 def _where(config: RayConfig) -> str:

@@ -31,7 +31,7 @@ class TaskEnv(abc.ABC):
     def diverged(self) -> bool:
         """Whether the simulator's state became non-finite in the last step."""
 
-    def close(self) -> None:  # noqa: B027 (a task may have nothing to release)
+    def close(self) -> None:  # noqa: B027 (most simulators hold nothing)
         """Release the simulator."""
 
 

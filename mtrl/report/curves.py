@@ -35,7 +35,10 @@ def curves(run: Path) -> Path | None:
         matplotlib.use("Agg")
         import matplotlib.pyplot as plt
     except ImportError:
-        print("No curves.png: matplotlib is missing. Repair: pip install 'mtrl[plot]'", file=sys.stderr)
+        print(
+            "No curves.png: matplotlib is missing. Repair: pip install 'mtrl[plot]'",
+            file=sys.stderr,
+        )
         return None
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5), layout="constrained")
     tasks = _tasks(records)
@@ -68,7 +71,9 @@ def curves(run: Path) -> Path | None:
     if any(record.get(f"balance/weight/critic/{tasks[0]}") for record in records):
         right.set_yscale("log")
     else:
-        right.text(0.5, 0.5, "the method has no task weights", ha="center", transform=right.transAxes)
+        right.text(
+            0.5, 0.5, "the method has no task weights", ha="center", transform=right.transAxes
+        )
     for axes in (left, right):
         axes.grid(alpha=0.3)
         axes.ticklabel_format(axis="x", style="sci", scilimits=(0, 0))

@@ -56,7 +56,9 @@ class Evaluation:
 
 def merge(parts: Sequence[Evaluation]) -> Evaluation:
     """Join evaluations of different goals by the same policy, in the order of goals."""
-    order = sorted((goal, p, i) for p, part in enumerate(parts) for i, goal in enumerate(part.goals))
+    order = sorted(
+        (goal, p, i) for p, part in enumerate(parts) for i, goal in enumerate(part.goals)
+    )
     rows = range(len(parts[0].success))
     return Evaluation(
         goals=[goal for goal, _, _ in order],
@@ -67,9 +69,7 @@ def merge(parts: Sequence[Evaluation]) -> Evaluation:
     )
 
 
-def evaluate(
-    policy: ActingPolicy, envs: Sequence[EpisodeEnv], goals: Sequence[int]
-) -> Evaluation:
+def evaluate(policy: ActingPolicy, envs: Sequence[EpisodeEnv], goals: Sequence[int]) -> Evaluation:
     """Try each goal once on every task.
 
     All environments step together with one batched forward; each goes on to its next goal as soon as
@@ -154,9 +154,7 @@ class LocalEvaluator:
         """Every goal once per task."""
         return self.run(weights, version, range(self.tasks.num_goals))
 
-    def run(
-        self, weights: NDArray[np.float32], version: int, goals: Sequence[int]
-    ) -> Evaluation:
+    def run(self, weights: NDArray[np.float32], version: int, goals: Sequence[int]) -> Evaluation:
         """Evaluate chosen goals."""
         if not self._envs:
             self._envs = [self.tasks.build(i) for i in range(len(self.tasks))]

@@ -85,12 +85,13 @@ class Replay:
             return
         _check(fragment, self.rings)
         reward, bootstrap, successor = self._n_step(fragment)
+        # Copies: an array that came through Ray is read-only.
         columns = Batch(
-            torch.from_numpy(fragment.obs[:-1]),
-            torch.from_numpy(fragment.action),
-            torch.from_numpy(reward),
-            torch.from_numpy(fragment.obs[successor]),
-            torch.from_numpy(bootstrap),
+            torch.tensor(fragment.obs[:-1]),
+            torch.tensor(fragment.action),
+            torch.tensor(reward),
+            torch.tensor(fragment.obs[successor]),
+            torch.tensor(bootstrap),
         )
         start = int(self.added[fragment.task])
         slots = torch.arange(start, start + steps, device=self.device) % self.capacity
@@ -122,9 +123,7 @@ class Replay:
         """The filled part of the rings, the cursors and the sampler's state."""
         filled = int(self.sizes.max())
         return {
-            "rings": {
-                name: ring[:, :filled].cpu() for name, ring in self.rings._asdict().items()
-            },
+            "rings": {name: ring[:, :filled].cpu() for name, ring in self.rings._asdict().items()},
             "added": self.added.tolist(),
             "generator": self.generator.get_state(),
         }

@@ -191,10 +191,9 @@ class MultiTaskSAC:
 
     @torch.no_grad()
     def _update_target(self, finite: Tensor) -> None:
-        online, target = list(self.critic.parameters()), list(self.target.parameters())
-        step = torch._foreach_sub(online, target)
-        torch._foreach_mul_(step, finite * self.config.tau)
-        torch._foreach_add_(target, step)
+        rate = finite * self.config.tau
+        for online, target in zip(self.critic.parameters(), self.target.parameters(), strict=True):
+            target.lerp_(online, rate)
 
     def _sample(
         self, obs: Tensor, shared: Mapping[str, Tensor] | None = None, noise: Tensor | None = None

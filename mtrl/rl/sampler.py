@@ -168,8 +168,6 @@ class Sampler:
             return []
         obs = np.stack(trace.obs)
         action = np.stack(trace.action) if steps else np.zeros((0, 0), np.float32)
-        fragment = Fragment(
-            index, obs, action, np.array(trace.reward, np.float32), False, episode
-        )
+        fragment = Fragment(index, obs, action, np.array(trace.reward, np.float32), False, episode)
         trace.obs, trace.action, trace.reward = [trace.obs[-1]], [], []
         return [fragment]

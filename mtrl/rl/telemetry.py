@@ -1,0 +1,192 @@
+"""What a training loop tells the world: logs, status, live view, where the time goes."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from mtrl.rl.config import RunConfig
+from mtrl.rl.performance import PerformanceTracker
+from mtrl.rl.schedule import Schedule
+from mtrl.runs.directory import RunDirectory
+from mtrl.runs.metrics import MetricLog
+from mtrl.runs.view import Progress, View
+
+_SAMPLED_EVERY = 10  # updates between two that enter the log's averages
+_HEARTBEAT_S = 5.0
+_REDRAW_S = 0.5
+
+
+class Telemetry:
+    """Writes `metrics.jsonl`, `timing.jsonl` and `status.json`, and feeds the live view.
+
+    Args:
+        run, log, view: where things go.
+        schedule, performance: read, never changed.
+        config: intervals.
+        method: shown.
+
+    Attributes:
+        counts: episodes, diverged episodes, evaluations and network resets so far.
+        wall_s: wall time of earlier parts of a resumed run.
+    """
+
+    def __init__(
+        self,
+        *,
+        run: RunDirectory,
+        log: MetricLog,
+        view: View,
+        schedule: Schedule,
+        performance: PerformanceTracker,
+        config: RunConfig,
+        method: str,
+    ) -> None:
+        self.run, self.log, self.view = run, log, view
+        self.schedule, self.performance = schedule, performance
+        self.config, self.method = config, method
+        self.counts = {"episodes": 0, "diverged": 0, "resets": 0, "evaluations": 0}
+        self.wall_s = 0.0
+        self._seconds: dict[str, float] = {}
+        self._weights: list[float] | None = None
+        self._rates = (0.0, 0.0)  # env steps and updates per second
+        self._bottleneck = "measuring"
+        self._shown = self._beat = 0.0
+        self.start()
+
+    def start(self) -> None:
+        """The clocks begin now."""
+        self._start = time.perf_counter()
+        self._mark = (self._start, self.schedule.env_steps, self.schedule.updates)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of the run, those before a resume included."""
+        return self.wall_s + time.perf_counter() - self._start
+
+    def counters(self) -> dict[str, int]:
+        """What every record carries."""
+        return {
+            "env_steps": self.schedule.env_steps,
+            "updates": self.schedule.updates,
+            "episodes": self.counts["episodes"],
+        }
+
+    @contextlib.contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """Count the wall time of a part of the loop."""
+        start = time.perf_counter()
+        yield
+        self.add_seconds(part, time.perf_counter() - start)
+
+    def add_seconds(self, part: str, seconds: float) -> None:
+        """Count time that was measured elsewhere."""
+        self._seconds[part] = self._seconds.get(part, 0.0) + seconds
+
+    def learned(self, metrics: Mapping[str, Tensor]) -> None:
+        """Take the metrics of an update; write a record when one is due."""
+        # Counted from the first update, so that those of a less frequent actor are met.
+        if (self.schedule.updates - 1) % _SAMPLED_EVERY == 0:
+            self.log.add(metrics)
+        if self.schedule.updates % self.config.log_interval_updates == 0:
+            self._write_metrics()
+
+    def report(self, restarts: int) -> None:
+        """Write times and redraw, each when due."""
+        now = time.perf_counter()
+        if now - self._beat > _HEARTBEAT_S:
+            self._beat = now
+            self.run.write_status("running", **self.counters())
+        if now - self._mark[0] >= self.config.log_interval_s:
+            self._write_timing(now, restarts)
+        if now - self._shown > _REDRAW_S:
+            self._shown = now
+            self.view.update(self._progress())
+
+    def _write_metrics(self) -> None:
+        values: dict[str, Any] = {}
+        for name, value in self.log.means().items():
+            key = _log_name(*name.split("/", 1)) if "/" in name else None
+            if key is not None:
+                values[key] = value
+        weights = values.get("balance/weight/critic")
+        self._weights = weights if isinstance(weights, list) else None
+        success = self.performance.success()
+        known = [rate for rate in success if not math.isnan(rate)]
+        values["charts/mean_success_rate"] = sum(known) / len(known) if known else math.nan
+        values["charts/{task}_success_rate"] = success
+        values["charts/{task}_return"] = self.performance.mean_returns()
+        values["performance/count"] = self.performance.counts()
+        values["performance/age"] = self.performance.ages(self.schedule.env_steps)
+        values["system/diverged_episodes"] = self.counts["diverged"]
+        self.log.write(self.counters(), values)
+
+    def _write_timing(self, now: float, restarts: int) -> None:
+        then, env_steps, updates = self._mark
+        span = now - then
+        lag_count = self._seconds.pop("lag_count", 0)
+        lag = self._seconds.pop("lag_updates", 0.0) / lag_count if lag_count else 0.0
+        steps_done, updates_done = self.schedule.env_steps, self.schedule.updates
+        self._rates = ((steps_done - env_steps) / span, (updates_done - updates) / span)
+        shares = {f"time/{part}": spent / span for part, spent in self._seconds.items()}
+        self._bottleneck = _name_bottleneck(shares)
+        self.log.write_timing(
+            self.counters(),
+            {
+                "charts/SPS": self._rates[0],
+                "charts/UPS": self._rates[1],
+                "wall_s": self.elapsed,
+                "bottleneck": self._bottleneck,
+                "system/policy_lag_updates": lag,
+                "system/worker_restarts": restarts,
+                **shares,
+            },
+        )
+        self._seconds = {}
+        self._mark = (now, steps_done, updates_done)
+
+    def _progress(self) -> Progress:
+        done, total = self.schedule.env_steps, self.schedule.total_env_steps
+        return Progress(
+            title=self.run.path.name,
+            done=done / max(1, total),
+            seconds=self.elapsed,
+            seconds_left=(total - done) / self._rates[0] if self._rates[0] else None,
+            tasks=self.log.task_names,
+            success=self.performance.success(),
+            returns=self.performance.mean_returns(),
+            weights=self._weights,
+            facts={
+                "env steps": f"{done:,} of {total:,}",
+                "updates": f"{self.schedule.updates:,}",
+                "env steps/s": f"{self._rates[0]:,.0f}",
+                "updates/s": f"{self._rates[1]:,.1f}",
+                "method": self.method,
+                "bottleneck": self._bottleneck,
+            },
+        )
+
+
+def _log_name(part: str, fact: str) -> str | None:
+    """`critic/weights` of an update becomes `balance/weight/critic` in the log."""
+    if fact == "finite":
+        return None
+    if fact == "losses":
+        return f"losses/{part}"
+    if fact in ("q", "entropy", "alpha"):
+        return f"sac/{fact}"
+    fact = {"weights": "weight", "clipped": "clip_rate"}.get(fact, fact)
+    return f"balance/{fact}/{part}"
+
+
+def _name_bottleneck(shares: Mapping[str, float]) -> str:
+    if shares.get("time/waiting", 0.0) > 0.3:
+        return "collection (more workers would help)"
+    if shares.get("time/learning", 0.0) > 0.6:
+        return "learner (a GPU or smaller networks would help)"
+    return "balanced"

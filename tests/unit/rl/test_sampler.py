@@ -1,0 +1,123 @@
+"""The sampler: fragments that fit together, staggered resets, divergence, seeds of their own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mtrl.distributed.worker import acting_policy
+from mtrl.envs import TaskSet
+from mtrl.envs.factory import sub_environment_seed
+from mtrl.envs.fake import FakeTask
+from mtrl.rl.fragment import Fragment
+from mtrl.rl.sampler import Sampler
+from tests.helpers import NETWORKS
+
+
+def make_sampler(tasks: TaskSet, worker: int = 0, **options: object) -> Sampler:
+    defaults: dict = {"seed": 0, "worker": worker, "num_workers": 2}
+    return Sampler(tasks, acting_policy(tasks, NETWORKS), **(defaults | options))
+
+
+def of_task(sampler: Sampler, task: int, rollouts: int, steps: int) -> list[Fragment]:
+    return [
+        fragment
+        for sequence in range(rollouts)
+        for fragment in sampler.rollout(steps, sequence, explore="uniform").fragments
+        if fragment.task == task
+    ]
+
+
+def test_fragments_join_within_episodes_and_not_across(fake_tasks: TaskSet) -> None:
+    fragments = of_task(make_sampler(fake_tasks), 1, rollouts=6, steps=13)
+    assert sum(map(len, fragments)) == 6 * 13
+    lengths, length = [], 0
+    for fragment, following in zip(fragments, [*fragments[1:], None], strict=True):
+        length += len(fragment)
+        if fragment.episode is not None:
+            assert fragment.episode.length == length
+            lengths.append(length)
+            length = 0
+        if following is not None and len(following):
+            joined = np.array_equal(fragment.obs[-1], following.obs[0])
+            assert joined == (fragment.episode is None)
+    first, *others = lengths
+    assert first < fake_tasks.horizon, "the first episode is cut short, to stagger resets"
+    assert set(others) == {fake_tasks.horizon}
+
+
+def test_the_successor_at_a_time_limit_is_the_true_one(fake_tasks: TaskSet) -> None:
+    for fragment in of_task(make_sampler(fake_tasks), 0, rollouts=6, steps=13):
+        moves = np.diff(fragment.obs[:, :2], axis=0)
+        inside = (np.abs(fragment.obs[1:, :2]) < 1).all(1)
+        expected = 0.1 * np.clip(fragment.action, -1, 1)  # task 0 does not rotate
+        assert np.allclose(moves[inside], expected[inside], atol=1e-6)
+
+
+def test_first_resets_are_staggered_over_tasks_and_workers(fake_tasks: TaskSet) -> None:
+    limits = [t.limit for worker in (0, 1) for t in make_sampler(fake_tasks, worker).traces]
+    assert len(set(limits)) == len(limits)
+    assert all(t.partial for t in make_sampler(fake_tasks).traces)
+
+
+def test_divergence_ends_the_episode_and_keeps_what_was_good(fake_tasks: TaskSet) -> None:
+    sampler = make_sampler(fake_tasks)
+    task = sampler.envs[2].task
+    assert isinstance(task, FakeTask)
+    task.diverge_at = 4
+    rollout = sampler.rollout(10, 0, explore="uniform")
+    assert rollout.env_steps == 30
+    first, *rest = [f for f in rollout.fragments if f.task == 2]
+    assert first.episode is not None
+    assert first.episode.diverged
+    assert len(first) == 3
+    assert sum(map(len, rest)) == 6  # the diverged step itself is no transition
+    assert all(np.isfinite(f.obs).all() and np.isfinite(f.reward).all() for f in rollout.fragments)
+
+
+def test_no_two_environments_share_a_stream() -> None:
+    states = {
+        tuple(sub_environment_seed(run, worker, incarnation, env).generate_state(4))
+        for run in range(3)
+        for worker in range(3)
+        for incarnation in range(3)
+        for env in range(4)
+    }
+    assert len(states) == 81 + 27
+
+
+def test_same_seed_same_rollouts_and_workers_differ(fake_tasks: TaskSet) -> None:
+    def actions(**options: int) -> np.ndarray:
+        return make_sampler(fake_tasks, **options).rollout(5, 0).fragments[0].action
+
+    # Two policies with different initial weights would differ: pin them.
+    import torch
+
+    def pinned(**options: int) -> np.ndarray:
+        torch.manual_seed(0)
+        return actions(**options)
+
+    assert np.array_equal(pinned(), pinned())
+    assert not np.array_equal(pinned(), pinned(worker=1))
+    assert not np.array_equal(pinned(), pinned(incarnation=1))
+
+
+def test_running_reward_normalisation_carries_over(fake_tasks: TaskSet) -> None:
+    sampler = make_sampler(fake_tasks, reward_normalization="running")
+    raw = make_sampler(fake_tasks)
+    scaled, plain = sampler.rollout(15, 0, explore="uniform"), raw.rollout(15, 0, explore="uniform")
+    for a, b in zip(scaled.fragments, plain.fragments, strict=True):
+        assert np.allclose(a.reward, b.reward, rtol=0.05)  # the variance starts at 1
+        assert a.episode == b.episode  # returns are of the simulator's rewards
+    other = make_sampler(fake_tasks, reward_normalization="running")
+    other.load_state_dict(sampler.state_dict())
+    assert other.state_dict() == sampler.state_dict()
+    scale = sampler.scales[0]
+    assert scale is not None
+    assert scale.variance != 1.0
+
+
+def test_weights_of_another_network_are_refused(fake_tasks: TaskSet) -> None:
+    policy = acting_policy(fake_tasks, NETWORKS)
+    with pytest.raises(ValueError, match="networks differ"):
+        policy.load(np.zeros(3, np.float32), 1)

@@ -1,0 +1,78 @@
+"""The schedule holds its ratio from both sides, whoever is slower."""
+
+from __future__ import annotations
+
+import random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mtrl.rl.config import ScheduleConfig
+from mtrl.rl.schedule import Schedule
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    total=st.integers(0, 5000),
+    warmup=st.integers(0, 1000),
+    ratio=st.floats(0.01, 3.0),
+    rollout=st.integers(1, 300),
+    slack=st.integers(0, 500),
+    seed=st.integers(0, 99),
+    mode=st.sampled_from(["sync", "async"]),
+)
+def test_every_run_ends_with_the_same_counters(
+    total: int, warmup: int, ratio: float, rollout: int, slack: int, seed: int, mode: str
+) -> None:
+    config = ScheduleConfig(
+        total_env_steps=total,
+        warmup_env_steps=warmup,
+        updates_per_env_step=ratio,
+        slack_env_steps=slack,
+        mode=mode,  # type: ignore[arg-type]
+    )
+    schedule, chance, in_flight = Schedule(config, rollout), random.Random(seed), 0
+    for _ in range(200_000):
+        if schedule.done:
+            break
+        moves = []
+        if in_flight < 4 and schedule.may_request(in_flight):
+            moves.append("request")
+        if in_flight:
+            moves.append("receive")
+        if schedule.updates_due:
+            moves.append("update")
+        assert moves, "neither side may move: the run would hang"
+        move = chance.choice(moves)
+        if move == "request":
+            in_flight += 1
+            schedule.requested_env_steps += rollout
+            if mode == "async" and in_flight > 1:
+                paid = warmup + schedule.updates / ratio
+                assert schedule.requested_env_steps <= paid + slack + rollout + 1e-6
+        elif move == "receive":
+            in_flight -= 1
+            schedule.env_steps += rollout
+        else:
+            schedule.updates += 1
+        assert schedule.updates <= max(0, schedule.env_steps - warmup) * ratio + 1e-6
+    assert schedule.done
+    assert schedule.env_steps == -(-total // rollout) * rollout
+    assert schedule.updates == int(max(0, schedule.env_steps - warmup) * ratio + 1e-9)
+
+
+def test_warm_up_acts_at_random_then_follows_the_policy() -> None:
+    schedule = Schedule(ScheduleConfig(total_env_steps=40, warmup_env_steps=20), 10)
+    seen = []
+    while schedule.may_request(0):
+        seen.append(schedule.explore)
+        schedule.requested_env_steps += 10
+    assert seen == ["uniform", "uniform", "policy", "policy"]
+
+
+def test_a_resumed_schedule_asks_again_for_what_was_in_flight() -> None:
+    schedule = Schedule(ScheduleConfig(total_env_steps=100), 10)
+    schedule.env_steps, schedule.requested_env_steps, schedule.updates = 30, 50, 2
+    other = Schedule(ScheduleConfig(total_env_steps=100), 10)
+    other.load_state_dict(schedule.state_dict())
+    assert (other.env_steps, other.requested_env_steps, other.updates) == (30, 30, 2)
