@@ -1,0 +1,238 @@
+"""The whole command on the fake tasks: learns, resumes, stops, and refuses bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mtrl.runs import checkpoint
+from mtrl.runs.metrics import read_jsonl
+from tests.helpers import mtrl
+
+SMALL = [
+    "-c", "fake", "run.tensorboard=false", "schedule.total_env_steps=6000",
+    "schedule.warmup_env_steps=600", "networks.actor=[16]", "networks.critic=[16]",
+    "sac.batch_size=8", "run.checkpoint_interval_env_steps=600", "evaluation.interval_env_steps=0",
+]  # fmt: skip
+
+
+def only_run(base: Path) -> Path:
+    (run,) = base.iterdir()
+    return run
+
+
+def final_state(run: Path) -> dict:
+    return checkpoint.load_latest(run / "checkpoints")[1]
+
+
+@pytest.mark.parametrize("method", ["ls", "pivrg"])
+def test_training_reaches_near_full_success(tmp_path: Path, method: str) -> None:
+    result = mtrl(
+        "train", "-c", "fake", f"run.directory={tmp_path}", f"method={method}", timeout=240
+    )
+    assert result.returncode == 0, result.stderr
+    run = only_run(tmp_path)
+    final = json.loads((run / "eval" / "final.json").read_text())
+    assert final["mean_success_rate"] >= 0.85
+    assert final["goals"] == list(range(50))
+    untrained = mtrl(
+        "train", "-c", "fake", f"run.directory={tmp_path / 'u'}", "schedule.total_env_steps=0"
+    )
+    assert untrained.returncode == 0, untrained.stderr
+    chance = json.loads((only_run(tmp_path / "u") / "eval" / "final.json").read_text())
+    assert chance["mean_success_rate"] < 0.3
+
+    # What a person gets: a table, a picture, logs, a policy.
+    assert f"mean success rate: {final['mean_success_rate']:.3f}" in result.stdout
+    assert (run / "curves.png").stat().st_size > 10_000
+    assert list(run.glob("events.out.tfevents.*"))
+    records = read_jsonl(run / "metrics.jsonl")
+    assert {"env_steps", "updates", "episodes"} <= set(records[0])
+    names = set().union(*records)
+    for name in (
+        "charts/mean_success_rate",
+        "losses/critic/fake-0",
+        "losses/actor/fake-2",
+        "balance/weight/critic/fake-1",
+        "sac/alpha/fake-0",
+        "final/mean_success_rate",
+    ):
+        assert name in names  # fmt: skip
+    if method != "ls":
+        assert "balance/cos_min/actor" in names
+    assert "charts/SPS" in read_jsonl(run / "timing.jsonl")[-1]
+
+    evaluated = mtrl("eval", str(run), "--json")
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert json.loads(evaluated.stdout)["success"] == final["success"]
+    check_policy(run)
+
+
+def check_policy(run: Path) -> None:
+    import numpy as np
+
+    import mtrl as package
+    from mtrl.envs import make
+
+    policy = package.load_policy(run)
+    successes = 0
+    for goal in range(10):
+        env = make("fake-1", horizon=40)
+        obs, _ = env.reset(options={"goal": goal})
+        for _ in range(40):
+            obs, _, _, _, info = env.step(policy.act(obs, "fake-1"))
+            if info["success"]:
+                successes += 1
+                break
+    assert successes >= 7
+    rows = np.stack([obs, obs + 0.1])
+    assert np.allclose(policy.act(rows, 1)[0], policy.act(obs, "fake-1"), atol=1e-6)
+    with pytest.raises(ValueError, match="fake-0"):
+        policy.act(obs, "reach-v3")
+    with pytest.raises(ValueError, match="3 tasks"):
+        policy.act(obs, 3)
+
+
+def test_kill_and_resume_ends_with_the_same_counters(tmp_path: Path) -> None:
+    whole = mtrl("train", *SMALL, f"run.directory={tmp_path / 'whole'}")
+    assert whole.returncode == 0, whole.stderr
+    base = tmp_path / "killed"
+    command = [sys.executable, "-m", "mtrl", "train", *SMALL, f"run.directory={base}"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        found = sorted(base.glob("*/checkpoints/step_*"))
+        if found and int(found[-1].name[5:]) >= 1800:
+            break
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    run = only_run(base)
+    before = final_state(run)["schedule"]
+    assert 1800 <= before["env_steps"] < 6000, "the run should die in the middle"
+    listed = json.loads(mtrl("runs", str(base), "--json").stdout)
+    assert [row["state"] for row in listed] == ["dead"]
+
+    resumed = mtrl("train", "--resume", str(run))
+    assert resumed.returncode == 0, resumed.stderr
+    ours, theirs = final_state(run), final_state(only_run(tmp_path / "whole"))
+    assert ours["schedule"] == theirs["schedule"]
+    assert ours["schedule"]["updates"] == 540
+    assert ours["replay"]["added"] == theirs["replay"]["added"] == [2000, 2000, 2000]
+    steps = [r["env_steps"] for r in read_jsonl(run / "metrics.jsonl")]
+    assert steps == sorted(steps)
+    assert len(set(steps)) >= len(steps) - 1, "nothing is written twice (but the final evaluation)"
+    assert json.loads(mtrl("runs", str(base), "--json").stdout)[0]["state"] == "done"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_with_a_checkpoint(tmp_path: Path, number: signal.Signals) -> None:
+    command = [sys.executable, "-m", "mtrl", "train", *SMALL, f"run.directory={tmp_path}",
+               "schedule.total_env_steps=6000000"]  # fmt: skip
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not list(tmp_path.glob("*/checkpoints/step_*")):
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 75, errors
+    assert "--resume" in errors
+    run = only_run(tmp_path)
+    assert json.loads((run / "status.json").read_text())["state"] == "interrupted"
+    assert final_state(run)["schedule"]["env_steps"] > 0
+
+
+def test_sync_training_is_reproducible(tmp_path: Path) -> None:
+    contents = []
+    for name in ("a", "b"):
+        assert mtrl("train", *SMALL, f"run.directory={tmp_path / name}").returncode == 0
+        contents.append((only_run(tmp_path / name) / "metrics.jsonl").read_bytes())
+    assert contents[0] == contents[1]
+    assert contents[0].count(b"\n") > 3
+
+
+def test_starting_from_another_run(tmp_path: Path) -> None:
+    assert mtrl("train", *SMALL, f"run.directory={tmp_path / 'a'}").returncode == 0
+    source = only_run(tmp_path / "a")
+    short = [*SMALL, f"run.directory={tmp_path / 'b'}", "schedule.total_env_steps=0"]
+    result = mtrl("train", *short, "--init-from", str(source))
+    assert result.returncode == 0, result.stderr
+    evaluations = [
+        json.loads((run / "eval" / "final.json").read_text())["success"]
+        for run in (source, only_run(tmp_path / "b"))
+    ]
+    assert evaluations[0] == evaluations[1]
+    wrong = mtrl("train", *SMALL, "networks.actor=[8]", "--init-from", str(source))
+    assert wrong.returncode == 2
+    assert "other networks" in wrong.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "parts"),
+    [
+        (["sac.batchsize=3"], 2, ["sac.batch_size"]),
+        (["method=pivgr"], 2, ["pivgr", "pivrg"]),
+        (["method=pivrg", "method_options.bond=2"], 2, ["bond", "bound"]),
+        (["method=pivrg", "method_options.bound=0.5"], 2, ["bound", "above 1"]),
+        (["env.tasks=[reech-v3]"], 2, ["reech-v3", "reach-v3"]),
+        (["env.tasks=mt11"], 2, ["mt11", "mt10"]),
+        (["-c", "mt10/quik"], 2, ["mt10/quick"]),
+        (["sac.batch_size=300000"], 2, ["replay.capacity"]),
+        (["collect.num_workers=0"], 2, ["collect.num_workers"]),
+        (["collect.num_workers=-1"], 2, ["collect.num_workers"]),
+        (["schedule.mode=async"], 2, ["schedule.mode", "ray"]),
+        (["device=cuda"], 2, ["device", "GPU"]),
+        (["balancing.performance=evaluation"], 2, ["evaluation.interval_env_steps"]),
+        (["method=sam_gs", "balancing.head_scaling=weights"], 2, ["head_scaling", "sam_gs"]),
+        (["--resume", "nowhere"], 2, ["--resume"]),
+    ],
+)
+def test_bad_input_is_refused_before_anything_starts(
+    tmp_path: Path, arguments: list[str], code: int, parts: list[str]
+) -> None:
+    result = mtrl("train", *SMALL, f"run.directory={tmp_path / 'runs'}", *arguments)
+    assert result.returncode == code
+    for part in parts:
+        assert part in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_in_use_or_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
+    from mtrl.runs.directory import RunDirectory
+
+    missing = mtrl("train", "--resume", str(tmp_path / "nothing"))
+    assert (missing.returncode, "not a run directory" in missing.stderr) == (2, True)
+    assert mtrl("train", *SMALL, f"run.directory={tmp_path}").returncode == 0
+    run = RunDirectory(only_run(tmp_path))
+    run.acquire()
+    used = mtrl("train", "--resume", str(run.path))
+    run.release()
+    assert used.returncode == 2
+    assert f"in use by another process (pid {os.getpid()})" in used.stderr
+    for path in (run.path / "checkpoints").glob("*/state.json"):
+        path.write_text("{")
+    damaged = mtrl("train", "--resume", str(run.path))
+    assert damaged.returncode == 1
+    assert "Every checkpoint" in damaged.stderr
+    assert "Traceback" not in damaged.stderr
+
+
+def test_a_loss_that_is_not_finite_stops_with_a_dump(tmp_path: Path) -> None:
+    # A reward factor of 1e30 overflows the squared error at the first update.
+    result = mtrl("train", *SMALL, f"run.directory={tmp_path}", "sac.reward_factor=1e30")
+    assert result.returncode == 1
+    assert "not finite" in result.stderr
+    assert "Traceback" not in result.stderr
+    run = only_run(tmp_path)
+    (dump,) = (run / "dump").iterdir()
+    state = checkpoint.load(dump)
+    assert state["batch"]["obs"].shape[0] == 3
+    assert json.loads((run / "status.json").read_text())["state"] == "failed"
