@@ -116,6 +116,7 @@ def train(
         if uses_ray:
             view.message(_where(config.ray))
             stack.enter_context(ray_session(config.ray))
+            interrupt.install()
             check_cluster(config)
         collector, evaluator = _workers(config, tasks, interrupt, state)
         stack.callback(collector.close)
@@ -166,6 +167,7 @@ def evaluate_run(
     with contextlib.ExitStack() as stack:
         if config.collect.collector == "ray":
             stack.enter_context(ray_session(config.ray))
+            interrupt.install()
             check_cluster(config)
         evaluator = _evaluator(config, tasks, interrupt)
         stack.callback(evaluator.close)

@@ -6,6 +6,8 @@ import signal
 from types import FrameType
 from typing import Any
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 class Interrupt:
     """Context that catches SIGINT and SIGTERM while a run is in progress.
@@ -19,13 +21,18 @@ class Interrupt:
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupt:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous[number] = signal.signal(number, self._handle)
+        self._previous = {number: signal.getsignal(number) for number in _SIGNALS}
+        self.install()
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+
+    def install(self) -> None:
+        """Catch the signals, again if need be: starting Ray puts handlers of its own in their place."""
+        for number in _SIGNALS:
+            signal.signal(number, self._handle)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del frame

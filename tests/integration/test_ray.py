@@ -1,0 +1,196 @@
+"""Training through Ray: the same data as in one process, deaths survived, real MT10."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ray
+import torch
+
+from mtrl.cli import main
+from mtrl.distributed.collector import RayCollector, WorkersFailedError
+from mtrl.distributed.evaluator import RayEvaluator
+from mtrl.distributed.worker import acting_policy
+from mtrl.envs import TaskSet
+from mtrl.rl.actor import flat_weights
+from mtrl.rl.collector import Collector, LocalCollector
+from mtrl.rl.evaluate import LocalEvaluator
+from mtrl.rl.fragment import Rollout
+from mtrl.rl.sampler import Sampler
+from mtrl.runs import checkpoint
+from mtrl.runs.metrics import read_jsonl
+from tests.helpers import NETWORKS
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
+STEPS = 15
+
+
+def make_ray_collector(tasks: TaskSet, workers: int = 1, **options) -> RayCollector:
+    return RayCollector(
+        tasks,
+        NETWORKS,
+        num_workers=workers,
+        rollout_steps=STEPS,
+        seed=3,
+        cpus_per_worker=0.5,
+        **options,
+    )
+
+
+def make_local_collector(tasks: TaskSet, workers: int) -> LocalCollector:
+    def make_sampler(worker: int, incarnation: int) -> Sampler:
+        return Sampler(
+            tasks, acting_policy(tasks, NETWORKS), seed=3, worker=worker, num_workers=workers,
+            incarnation=incarnation,
+        )  # fmt: skip
+
+    return LocalCollector(make_sampler, workers, STEPS)
+
+
+def drive(collector: Collector, rounds: int) -> list[Rollout]:
+    """What the loop does in `sync` mode: receive in order, publish something new, ask again."""
+    rollouts: list[Rollout] = []
+    torch.manual_seed(0)
+    policy = acting_policy_weights()
+    collector.publish(policy, 0)
+    for _ in range(2):
+        for worker in range(collector.num_workers):
+            collector.request(worker, "policy")
+    while len(rollouts) < rounds:
+        (rollout,) = collector.receive(block=True, ordered=True)
+        rollouts.append(rollout)
+        collector.publish(policy + 0.01 * len(rollouts), len(rollouts))
+        collector.request(rollout.worker, "policy")
+    return rollouts
+
+
+def acting_policy_weights() -> np.ndarray:
+    from mtrl.rl.actor import build_actor
+
+    torch.manual_seed(0)
+    return flat_weights(build_actor(3, 4, 2, NETWORKS))
+
+
+def test_both_collectors_give_the_same_data(fake_tasks: TaskSet) -> None:
+    remote, local = make_ray_collector(fake_tasks, 2), make_local_collector(fake_tasks, 2)
+    for a, b in zip(drive(remote, 8), drive(local, 8), strict=True):
+        assert (a.worker, a.sequence, a.policy_version) == (b.worker, b.sequence, b.policy_version)
+        for x, y in zip(a.fragments, b.fragments, strict=True):
+            assert (x.task, x.episode) == (y.task, y.episode)
+            assert np.array_equal(x.obs, y.obs)
+            assert np.array_equal(x.action, y.action)
+            assert np.array_equal(x.reward, y.reward)
+    remote.close()
+
+
+def kill(collector: RayCollector) -> None:
+    ray.kill(collector._workers[0].actor, no_restart=True)
+
+
+def test_a_killed_worker_is_replaced_and_nothing_is_lost_or_doubled(fake_tasks: TaskSet) -> None:
+    collector = make_ray_collector(fake_tasks, 2)
+    collector.publish(acting_policy_weights(), 0)
+    for _ in range(2):
+        for worker in (0, 1):
+            collector.request(worker, "policy")
+    first = collector.receive(block=True, ordered=True)
+    assert [r.worker for r in first] == [0]
+    kill(collector)
+    got = [(r.worker, r.sequence, r.incarnation) for r in first]
+    for _ in range(3):
+        got += [
+            (r.worker, r.sequence, r.incarnation)
+            for r in collector.receive(block=True, ordered=True)
+        ]
+    assert sorted((w, s) for w, s, _ in got) == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert max(i for w, _, i in got if w == 0) == 1, "the successor is the next incarnation"
+    assert collector.restarts == 1
+    assert collector.in_flight(0) == collector.in_flight(1) == 0
+    assert collector.receive(block=True, ordered=False) == []
+    collector.close()
+
+
+def test_a_crash_loop_ends_with_a_clear_error(fake_tasks: TaskSet) -> None:
+    collector = make_ray_collector(fake_tasks, max_restarts=0)
+    collector.publish(acting_policy_weights(), 0)
+    collector.request(0, "policy")
+    kill(collector)
+    with pytest.raises(WorkersFailedError, match="max_restarts"):
+        for _ in range(3):
+            collector.receive(block=True, ordered=False)
+            collector.request(0, "policy")
+    collector.close()
+
+
+def test_the_evaluators_agree(fake_tasks: TaskSet) -> None:
+    weights = acting_policy_weights()
+    remote = RayEvaluator(fake_tasks, NETWORKS, goals=2, shards=2, cpus_per_worker=0.5)
+    local = LocalEvaluator(fake_tasks, acting_policy(fake_tasks, NETWORKS), 2)
+    remote.submit(weights, 5, 100)
+    local.submit(weights, 5, 100)
+    assert remote.poll(block=True) == local.poll(block=True)
+    assert remote.poll() is None
+    assert remote.full(weights, 5) == local.full(weights, 5)
+
+
+def test_more_workers_than_cores_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["collect.collector=ray", "schedule.mode=async", "collect.num_workers=500"]
+    assert main(["train", "-c", "fake", f"run.directory={tmp_path}", *options]) == 3
+    cores = ray.cluster_resources()["CPU"]
+    error = capsys.readouterr().err
+    assert f"Ray has {cores:g}" in error
+    assert "500" in error
+
+
+def test_a_minute_of_real_mt10(tmp_path: Path) -> None:
+    code = main(
+        ["train", "-c", "mt10/quick", f"run.directory={tmp_path}", "schedule.total_env_steps=12000",
+         "schedule.warmup_env_steps=4000", "schedule.updates_per_env_step=0.01",
+         "networks.actor=[32,32]", "networks.critic=[32,32]", "evaluation.final=false",
+         "evaluation.interval_env_steps=6000", "evaluation.goals=1", "run.log_interval_updates=20"]
+    )  # fmt: skip
+    assert code == 0
+    (run,) = tmp_path.iterdir()
+    state = checkpoint.load_latest(run / "checkpoints")[1]
+    assert state["schedule"] == {"env_steps": 12000, "updates": 80, "extra_updates": 0}
+    assert state["replay"]["added"] == [1200] * 10
+    assert state["collector"]["sequences"] == [12]
+    for part in ("actor", "critic"):
+        weights = torch.cat([v.flatten() for v in state["agent"][part].values()])
+        assert torch.isfinite(weights).all()
+    assert all(
+        float(s["step"]) > 0 for s in state["agent"]["optimizers"]["actor"]["state"].values()
+    )
+    records = read_jsonl(run / "metrics.jsonl")
+    losses = [v for r in records for k, v in r.items() if k.startswith("losses/")]
+    assert losses
+    assert np.isfinite(losses).all()
+    assert list((run / "eval").glob("step_*.json"))
+    goals = json.loads(next((run / "eval").glob("step_*.json")).read_text())["goals"]
+    assert goals == [0]
+
+
+def test_sigterm_stops_a_ray_run_with_a_checkpoint(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    command = [sys.executable, "-m", "mtrl", "train", "-c", "fake", f"run.directory={tmp_path}",
+               "collect.collector=ray", "schedule.mode=async", "schedule.total_env_steps=6000000",
+               "run.checkpoint_interval_env_steps=600", "run.tensorboard=false"]  # fmt: skip
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ})
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not list(tmp_path.glob("*/checkpoints/step_*")):
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=90)
+    assert process.returncode == 75, errors
+    (run,) = tmp_path.iterdir()
+    assert json.loads((run / "status.json").read_text())["state"] == "interrupted"
