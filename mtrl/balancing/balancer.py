@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from mtrl.balancing.base import GRADIENTS, Aggregator, Performance, Signals, Weighting
+from mtrl.balancing.base import GRADIENTS, Aggregator, Needs, Performance, Signals, Weighting
 from mtrl.balancing.gradients import LossFunction, Mode, task_gradients
 from mtrl.balancing.gramian import conflict_metrics
 
@@ -34,6 +34,9 @@ class Balancer:
             Heads need the task as their dimension `head_task_dim` for that.
         head_task_dim: dimension of the head parameters that counts tasks.
         mode: see :func:`mtrl.balancing.gradients.task_gradients`.
+
+    Attributes:
+        gramian: `[m, m]` of the last step on the gradient path, for whoever records it.
     """
 
     def __init__(
@@ -56,6 +59,8 @@ class Balancer:
         self.head_scaling = head_scaling
         self.head_task_dim = head_task_dim
         self.mode: Mode = mode
+        self.gramian: Tensor | None = None
+        self._last_loss_fn: LossFunction | None = None
         if head_scaling == "weights" and not isinstance(method, Weighting):
             raise ValueError(
                 f"`head_scaling: weights` needs a method with task weights. {type(method).__name__}"
@@ -75,6 +80,8 @@ class Balancer:
             `losses [m]`, `finite` (whether all losses are), `grad_norm`, `clipped`, and the method's own
             metrics; on the gradient path also measures of conflict.
         """
+        if Needs.LOSSES_AFTER in self.method.needs:
+            self._last_loss_fn = loss_fn
         if self.method.needs & GRADIENTS:
             losses, metrics = self._gradient_path(loss_fn, performance)
         else:
@@ -85,6 +92,24 @@ class Balancer:
         for name, value in self.method.metrics.items():
             metrics[name] = value if isinstance(value, Tensor) else torch.tensor(value)
         return metrics
+
+    def after_step(self) -> None:
+        """Show the method the losses after the optimiser's step, on the same batch and targets.
+
+        Call it once after every optimiser step that followed a `backward`. It evaluates the last
+        loss function again without a graph if the method declares `LOSSES_AFTER`, and does nothing
+        otherwise.
+        """
+        if self._last_loss_fn is None:
+            return
+        loss_fn, self._last_loss_fn = self._last_loss_fn, None  # frees the batch that it holds
+        with torch.no_grad():
+            shared: dict[str, Tensor] = dict(self.shared)
+            if self.method.needs & GRADIENTS and self.mode == "views":
+                m = self.method.num_tasks
+                shared = {name: p.expand(m, *p.shape) for name, p in shared.items()}
+            losses, _ = loss_fn(shared)
+        self.method.observe_after(losses)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The method's state."""
@@ -128,6 +153,7 @@ class Balancer:
         for parameter, part in zip(self.shared.values(), parts, strict=True):
             parameter.grad = part.to(parameter.dtype)
         self._set_head_gradients(head_grads, self.method.metrics.get("weights"))
+        self.gramian = signals.gramian
         return losses, conflict_metrics(signals.gramian)
 
     def _set_head_gradients(

@@ -1,37 +1,12 @@
-"""The small convex problems on the Gramian `[m, m]`: host code, float64, never an exception.
-
-Each solver returns its solution with a status and a residual that certifies it; a caller logs both.
-"""
+"""The power-barrier family: Nash-MTL, FairGrad and PIVRG. Host code, float64, never an exception."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from mtrl.balancing.solvers.solution import Array, Solution, scaled_cosines
 
-_ZERO_ROW = 1e-12  # a norm below this share of the largest counts as zero
-_MAX_SCALED = 1e4  # cap on scaled weights, relative to their median: near-opposed tasks
-
-
-@dataclass(frozen=True)
-class Solution:
-    """A solver's answer.
-
-    Attributes:
-        weights: `[m]`, finite and not negative; zero for rows that were left out.
-        status: `ok`; `floor`, as good as rounding allows; `capped`, the tasks are so nearly opposed
-            that the weights were bounded; `stalled`; `empty`, no row to balance.
-        residual: largest relative violation of the equations, over the rows used.
-        iterations: Newton steps.
-    """
-
-    weights: Array
-    status: str
-    residual: float
-    iterations: int
+MAX_SCALED = 1e6  # cap on scaled weights, relative to their median: near-opposed tasks
 
 
 def power_barrier(
@@ -59,20 +34,13 @@ def power_barrier(
         max_iterations: bound on Newton steps.
     """
     m, p = len(gramian), exponent
-    with np.errstate(all="ignore"):
-        norms = np.sqrt(np.maximum(np.diagonal(gramian), 0.0))
-        finite = np.isfinite(norms) & np.isfinite(gramian).sum(1).astype(bool)
-        largest = norms[finite].max(initial=0.0)
-        used = np.flatnonzero(finite & (norms > _ZERO_ROW * largest))
+    used, norm, cosines = scaled_cosines(gramian)
     weights = np.zeros(m)
-    if len(used) == 0 or not np.isfinite(gramian[np.ix_(used, used)]).all():
+    if len(used) == 0:
         return Solution(weights, "empty", 0.0, 0)
 
     # Work on cosines C and scaled weights b = a * norm, so that scales cannot spoil the arithmetic:
     # C b = c~ b^(-p) with c~ = c norm^(p-1), divided by its geometric mean.
-    norm = norms[used]
-    cosines = gramian[np.ix_(used, used)] / norm[:, None] / norm[None, :]
-    cosines = np.clip((cosines + cosines.T) / 2, -1.0, 1.0)
     log_target = np.log(target[used]) + (p - 1.0) * np.log(norm)
     log_scale = log_target.mean()
     c = np.exp(log_target - log_scale)
@@ -86,10 +54,10 @@ def power_barrier(
         b = b * (float((c * b ** (1.0 - p)).sum()) / quadratic) ** (1.0 / (1.0 + p))
     b, status, iterations = _newton(system, c, p, b, tolerance, max_iterations)
 
-    cap = _MAX_SCALED * typical
-    if (b > cap).any():
-        b, status = np.minimum(b, cap), "capped"
-    np.fill_diagonal(cosines, 1.0)
+    cap = MAX_SCALED * typical
+    if b.max() > cap:
+        # The direction of d is kept: bounding single weights would turn it at random.
+        b, status = b * (cap / b.max()), "capped"
     with np.errstate(all="ignore"):
         residual = float(np.abs(b * (cosines @ b) / (c * b ** (1.0 - p)) - 1.0).max())
     weights[used] = b / norm * np.exp(log_scale / (1.0 + p))
@@ -105,6 +73,7 @@ def _newton(
         barrier = np.log(point) if p == 1.0 else point ** (1.0 - p) / (1.0 - p)
         return float(0.5 * point @ product - c @ barrier)
 
+    size_of_system, rounding = np.abs(system), 2e-16 * np.sqrt(len(b))
     product = system @ b
     value = objective(b, product)
     for iteration in range(max_iterations):
@@ -112,6 +81,8 @@ def _newton(
         gradient = b * product - pull
         if np.abs(gradient / pull).max() < tolerance:
             return b, "ok", iteration
+        if (np.abs(gradient) < rounding * b * (size_of_system @ b)).all():
+            return b, "floor", iteration  # the products cancel to rounding
         hessian = system * b[:, None] * b[None, :]
         np.fill_diagonal(hessian, hessian.diagonal() + p * pull)
         try:

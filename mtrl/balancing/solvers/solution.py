@@ -1,0 +1,56 @@
+"""What every solver returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+ZERO_ROW = 1e-12  # a norm below this share of the largest counts as zero
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A solver's answer.
+
+    Attributes:
+        weights: `[m]`, finite; zero for rows that were left out.
+        status: `ok`; `floor`, as good as rounding allows; `capped`, the tasks are so nearly opposed
+            that the weights were bounded; `stationary`, no direction helps all tasks; `stalled`, the
+            iterations ran out; `empty`, no row to balance.
+        residual: largest relative violation of the optimality conditions, over the rows used.
+        iterations: steps taken.
+    """
+
+    weights: Array
+    status: str
+    residual: float
+    iterations: int
+
+    @property
+    def failed(self) -> bool:
+        """Whether a caller should count this answer as a failure of the solver."""
+        return self.status not in ("ok", "floor")
+
+
+def scaled_cosines(gramian: Array) -> tuple[Array, Array, Array]:
+    """Split a Gramian into the rows worth using, their norms and their cosines.
+
+    Returns:
+        `(used, norms, cosines)`: indices of the finite rows that are not zero, `[k]`; their norms;
+        `[k, k]`, symmetric with a unit diagonal. Nothing is used if an inner product is not finite.
+    """
+    with np.errstate(all="ignore"):
+        norms = np.sqrt(np.maximum(np.diagonal(gramian), 0.0))
+        norms = np.where(np.isfinite(norms), norms, 0.0)
+        used = np.flatnonzero(norms > ZERO_ROW * norms.max(initial=0.0))
+        norms = norms[used]
+        cosines = gramian[np.ix_(used, used)] / norms[:, None] / norms[None, :]
+    if not np.isfinite(cosines).all():
+        return used[:0], norms[:0], cosines[:0, :0]
+    cosines = np.clip((cosines + cosines.T) / 2, -1.0, 1.0)
+    np.fill_diagonal(cosines, 1.0)
+    return used, norms, cosines
