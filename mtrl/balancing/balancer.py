@@ -19,10 +19,10 @@ Metrics = dict[str, Tensor]
 class Balancer:
     """Fills the gradients of a trunk and its heads by one balancing method.
 
-    Two paths, chosen by what the method declares and never by its name. Where it needs no gradients,
-    the weighted losses are differentiated once (*loss path*); otherwise the gradient of every task is
-    formed in one backward pass and the method combines them (*gradient path*). Heads take their own
-    task's unscaled gradient on both.
+    Two paths, chosen by what the method declares and never by its name. Where it needs no
+    gradients, the weighted losses are differentiated once (*loss path*); otherwise the gradient of
+    every task is formed in one backward pass and the method combines them (*gradient path*). Heads
+    take their own task's unscaled gradient on both.
 
     Args:
         method: the balancing method; its state belongs to this balancer alone.
@@ -30,8 +30,8 @@ class Balancer:
         heads: parameters of which each slice belongs to one task.
         max_norm: bound on the gradient norm, applied once, after aggregation; None leaves it.
         clip: `separate` bounds trunk and heads each by `max_norm`, `joint` both together.
-        head_scaling: `unit`, or `weights` to scale each head's gradient as its task's trunk gradient.
-            Heads need the task as their dimension `head_task_dim` for that.
+        head_scaling: `unit`, or `weights` to scale each head's gradient as its task's trunk
+            gradient. Heads need the task as their dimension `head_task_dim` for that.
         head_task_dim: dimension of the head parameters that counts tasks.
         mode: see :func:`mtrl.balancing.gradients.task_gradients`.
 
@@ -77,8 +77,8 @@ class Balancer:
             performance: `[m]`, for methods that read it.
 
         Returns:
-            `losses [m]`, `finite` (whether all losses are), `grad_norm`, `clipped`, and the method's own
-            metrics; on the gradient path also measures of conflict.
+            `losses [m]`, `finite` (whether all losses are), `grad_norm`, `clipped`, and the
+            method's own metrics; on the gradient path also measures of conflict.
         """
         if Needs.LOSSES_AFTER in self.method.needs:
             self._last_loss_fn = loss_fn
@@ -128,7 +128,7 @@ class Balancer:
         weights = self.method.weights(signals).to(losses.dtype)
         heads = list(self.heads.values())
         if heads:
-            # Stops at the heads, so it costs next to nothing and leaves the trunk to the second call.
+            # Stops at the heads: it costs next to nothing and leaves the trunk to the second call.
             grads = torch.autograd.grad(losses.sum(), heads, retain_graph=True)
             self._set_head_gradients(grads, weights)
         shared = list(self.shared.values())
@@ -172,7 +172,10 @@ class Balancer:
             groups = [[*trunk, *heads]]
         else:
             groups = [group for group in (trunk, heads) if group]
-        norms = [nn.utils.get_total_norm([p.grad for p in group]) for group in groups]  # type: ignore[misc]
+        norms = [
+            nn.utils.get_total_norm([p.grad for p in group if p.grad is not None])
+            for group in groups
+        ]
         clipped = torch.zeros((), device=norms[0].device)
         if self.max_norm is not None:
             for group, norm in zip(groups, norms, strict=True):

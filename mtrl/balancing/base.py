@@ -61,9 +61,9 @@ class Performance:
         on_host = performance.device.type == "cpu"  # elsewhere a check would stall the device
         if on_host and ((performance < 0) | (performance > 1)).any():
             raise ValueError(
-                "`performance` as a bare tensor is a success rate in [0, 1]. Found values from"
-                f" {performance.min():g} to {performance.max():g}. Divide percentages by 100, or pass"
-                " `Performance(values, baseline=..., higher_is_better=...)`."
+                "`performance` as a bare tensor is a success rate in [0, 1]. Found values"
+                f" from {performance.min():g} to {performance.max():g}. Divide percentages by 100, or"
+                " pass `Performance(values, baseline=..., higher_is_better=...)`."
             )
         return cls(performance)
 
@@ -122,6 +122,11 @@ class Signals:
         return self._require(self._losses, "losses")
 
     @property
+    def positive_losses(self) -> Tensor:
+        """`[m]` float64, at least 1e-12, for methods that take logarithms or ratios."""
+        return self.losses.double().clamp(1e-12, 1e300)
+
+    @property
     def gradients(self) -> TaskGradients:
         """Per-task gradients of the shared parameters."""
         return self._require(self._gradients, "gradients")
@@ -162,6 +167,18 @@ class Signals:
             losses = torch.where(torch.isfinite(losses), losses, 1.0)
         return self.replaced(losses=losses, gradients=gradients, gramian=gramian)
 
+    def scaled(self, omega: Tensor, *, rows: bool) -> Signals:
+        """These signals with the losses, and the gradients if `rows`, times `omega [m]`."""
+        changes: dict[str, Any] = {}
+        if self._losses is not None:
+            changes["losses"] = self._losses * omega.to(self._losses)
+        if rows and self._gradients is not None:
+            changes["gradients"] = self._gradients.scaled(omega)
+        if rows and (self._gradients is not None or self._gramian is not None):
+            scale = omega.to(self.gramian)
+            changes["gramian"] = self.gramian * scale[:, None] * scale[None, :]
+        return self.replaced(**changes)
+
     def replaced(self, **changes: Any) -> Signals:
         """These signals with some of them exchanged."""
         known = {
@@ -177,8 +194,8 @@ class Signals:
     def _require(value: Any, name: str) -> Any:
         if value is None:
             raise MissingSignalError(
-                f"The method reads `{name}`, which its caller did not provide. Pass it to `Signals`,"
-                " or choose a method that does not need it."
+                f"The method reads `{name}`, which its caller did not provide. Pass it to `Signals`"
+                ", or choose a method that does not need it."
             )
         return value
 
@@ -186,19 +203,19 @@ class Signals:
 class Aggregator(nn.Module, abc.ABC):
     """Turns per-task gradients into one direction for the shared parameters.
 
-    A subclass implements :meth:`direction`; callers use :meth:`aggregate`, which settles what is the
-    same for every method: one task is returned unchanged, and a row that is not finite is left out
-    of the step and counted. State is made of buffers with their final shape at construction, so that
-    `state_dict` is strict, and advances once per call.
+    A subclass implements :meth:`direction`; callers use :meth:`aggregate`, which settles what is
+    the same for every method: one task is returned unchanged, and a row that is not finite is left
+    out of the step and counted. State is made of buffers with their final shape at construction, so
+    that `state_dict` is strict, and advances once per call.
 
     Attributes:
         needs: the signals that the method reads; an instance may need more than its class, where an
             option asks for it.
         positive_losses: it takes logarithms or ratios of losses, so it cannot serve an SAC actor.
         capturable: no host work, so it can live in a CUDA graph; an option may change it.
-        informed: how performance-informed weights omega enter (`mtrl.balancing.informed`): `losses`,
-            the method sees omega * losses; `rows`, it sees the rows omega_i g_i; `own`, it reads
-            `signals.omega`; `refused`.
+        informed: how performance-informed weights omega enter (`mtrl.balancing.informed`):
+            `losses`, the method sees omega * losses; `rows`, it sees the rows omega_i g_i; `own`,
+            it reads `signals.omega`; `refused`.
         refusal: why they are refused.
         paper: where the method comes from.
         metrics: facts about the last call, for the log.

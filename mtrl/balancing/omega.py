@@ -19,9 +19,9 @@ def performance_weights(
 ) -> Tensor:
     """omega, `[m]` float64: larger for tasks that are further behind; sums to m.
 
-    `tau = max((max drop - min drop) / ln(bound), min_temperature)`, so the ratio of the largest to the
-    smallest weight is `min(bound, exp(range / min_temperature))` and each lies in [1/bound, bound].
-    A task of which nothing is known yet (NaN) has weight 1 and does not touch the others.
+    `tau = max((max drop - min drop) / ln(bound), min_temperature)`, so the ratio of the largest to
+    the smallest weight is `min(bound, exp(range / min_temperature))` and each lies in [1/bound,
+    bound]. A task of which nothing is known yet (NaN) has weight 1 and does not touch the others.
 
     Args:
         performance: how well each task is doing.

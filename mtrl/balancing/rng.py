@@ -17,8 +17,8 @@ class CounterRandom(nn.Module):
 
     SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) evaluated at the positions
     `counter, counter + 1, ...`, in plain tensor arithmetic. A generator object would keep its state
-    on one device, differ between devices and stop a CUDA graph; this does none of that, and its whole
-    state is the buffers `key` and `counter`.
+    on one device, differ between devices and stop a CUDA graph; this does none of that, and its
+    whole state is the buffers `key` and `counter`.
 
     Args:
         seed: any integer.

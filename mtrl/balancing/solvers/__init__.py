@@ -5,6 +5,7 @@ that certifies it, and a caller logs both. The device solver has fixed shapes an
 iterations, for CUDA graphs, and agrees with its host version.
 """
 
+from mtrl.balancing.solvers.angular import equal_projections, unit_min_norm
 from mtrl.balancing.solvers.barrier import power_barrier
 from mtrl.balancing.solvers.device import power_barrier_on_device
 from mtrl.balancing.solvers.quadratic import (
@@ -19,8 +20,10 @@ __all__ = [
     "Solution",
     "conflict_averse",
     "dual_cone_weights",
+    "equal_projections",
     "min_norm_point",
     "nonnegative_quadratic",
     "power_barrier",
     "power_barrier_on_device",
+    "unit_min_norm",
 ]

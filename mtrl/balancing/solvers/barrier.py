@@ -1,4 +1,4 @@
-"""The power-barrier family: Nash-MTL, FairGrad and PIVRG. Host code, float64, never an exception."""
+"""The power-barrier family: Nash-MTL, FairGrad, PIVRG. Host code, float64, no exceptions."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ def power_barrier(
     """Solve `(M a)_i = c_i a_i^(-p)` for `a > 0` by a scaled, damped Newton method.
 
     The equations are the stationarity of the strictly convex `a'Ma / 2 - sum_i c_i phi_p(a_i)` with
-    `phi_1 = log` and `phi_p(a) = a^(1-p) / (1-p)`. The family holds Nash-MTL (c = 1, p = 1), FairGrad
-    (c = 1, p = 1/alpha) and PIVRG (c = sqrt(omega), p = 1/2). A solution exists unless zero lies in
-    the convex hull of the gradients; then the weights are bounded and the status says `capped`.
+    `phi_1 = log` and `phi_p(a) = a^(1-p) / (1-p)`. The family holds Nash-MTL (c = 1, p = 1),
+    FairGrad (c = 1, p = 1/alpha) and PIVRG (c = sqrt(omega), p = 1/2). A solution exists unless
+    zero lies in the convex hull of the gradients; then the weights are bounded and the status says
+    `capped`.
 
     Args:
         gramian: M, `[m, m]`.

@@ -1,4 +1,4 @@
-"""The power-barrier solver for a CUDA graph: fixed shapes, fixed iterations, no host synchronisation."""
+"""The power-barrier solver for a CUDA graph: fixed shapes and iterations, no look by the host."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def power_barrier_on_device(
     """Solve `(M a)_i = c_i a_i^(-p)`: :func:`mtrl.balancing.solvers.power_barrier` in tensors only.
 
     The same scaling, start and damped Newton steps; the step sizes of the line search are tried at
-    once and the first that satisfies Armijo's condition is selected. Zero rows are decoupled instead of
-    removed, which keeps the shapes.
+    once and the first that satisfies Armijo's condition is selected. Zero rows are decoupled
+    instead of removed, which keeps the shapes.
 
     Args:
         gramian: M, `[m, m]` float64.

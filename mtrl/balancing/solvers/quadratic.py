@@ -1,8 +1,8 @@
 """Convex quadratic problems on the Gramian, solved exactly by active sets. Host code, float64.
 
 One problem carries them all: `min v'Cv / 2 - q'v` over `v >= 0`. Up to scale its solution is the
-min-norm point of a hull (q = 1); with other q it is a projection on the dual cone (UPGrad) and, with
-the level of q searched, CAGrad's problem.
+min-norm point of a hull (q = 1); with other q it is a projection on the dual cone (UPGrad) and,
+with the level of q searched, CAGrad's problem.
 """
 
 from __future__ import annotations
@@ -131,8 +131,8 @@ def dual_cone_weights(gramian: Array) -> Solution:
 def conflict_averse(gramian: Array, radius: float) -> Solution:
     """CAGrad: the d within `radius * |g_0|` of the mean g_0 whose worst `g_i . d` is largest.
 
-    For a level nu, the point nearest to g_0 with all `g_i . d >= nu` is `J'(b + v)` with b = 1/m and v
-    from one nonnegative quadratic problem. Its distance grows with nu and is convex in it, so
+    For a level nu, the point nearest to g_0 with all `g_i . d >= nu` is `J'(b + v)` with b = 1/m
+    and v from one nonnegative quadratic problem. Its distance grows with nu and is convex in it, so
     Newton's method from above, exact on each active set, finds the level whose distance is the
     radius.
 
@@ -167,7 +167,8 @@ def conflict_averse(gramian: Array, radius: float) -> Solution:
         if distance <= reach * (1.0 + 1e-12):
             status = "ok"
             break
-        # On this active set v is affine in the level: d(distance)/d(level) = sum(v / norm) / distance.
+        # On this active set v is affine in the level: d(distance)/d(level) = sum(v / norm) /
+        # distance.
         slope = float((v / norm).sum()) / distance
         step = (distance - reach) / slope
         if not step > 1e-16 * abs(level):

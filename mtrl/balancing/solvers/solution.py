@@ -19,8 +19,8 @@ class Solution:
     Attributes:
         weights: `[m]`, finite; zero for rows that were left out.
         status: `ok`; `floor`, as good as rounding allows; `capped`, the tasks are so nearly opposed
-            that the weights were bounded; `stationary`, no direction helps all tasks; `stalled`, the
-            iterations ran out; `empty`, no row to balance.
+            that the weights were bounded; `stationary`, no direction helps all tasks; `stalled`,
+            the iterations ran out; `empty`, no row to balance.
         residual: largest relative violation of the optimality conditions, over the rows used.
         iterations: steps taken.
     """
@@ -36,7 +36,7 @@ class Solution:
         return self.status not in ("ok", "floor")
 
 
-def scaled_cosines(gramian: Array) -> tuple[Array, Array, Array]:
+def scaled_cosines(gramian: Array) -> tuple[NDArray[np.intp], Array, Array]:
     """Split a Gramian into the rows worth using, their norms and their cosines.
 
     Returns:
