@@ -62,8 +62,8 @@ class Performance:
         if on_host and ((performance < 0) | (performance > 1)).any():
             raise ValueError(
                 "`performance` as a bare tensor is a success rate in [0, 1]. Found values"
-                f" from {performance.min():g} to {performance.max():g}. Divide percentages by 100, or"
-                " pass `Performance(values, baseline=..., higher_is_better=...)`."
+                f" from {performance.min():g} to {performance.max():g}. Divide percentages by 100,"
+                " or pass `Performance(values, baseline=..., higher_is_better=...)`."
             )
         return cls(performance)
 

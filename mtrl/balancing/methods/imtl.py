@@ -43,7 +43,7 @@ class IMTL(Weighting):
         seed: int = 0,
         learning_rate: float = 0.025,
         limit: float = 10.0,
-        negative_limit: float = 1.0,
+        negative_limit: float = 10.0,
     ) -> None:
         super().__init__(num_tasks, num_shared, seed=seed)
         if negative_limit < 0:

@@ -32,7 +32,7 @@ class IMTLG(Weighting):
     paper = "IMTL-G, ICLR 2021"
 
     def __init__(
-        self, num_tasks: int, num_shared: int, *, seed: int = 0, negative_limit: float = 1.0
+        self, num_tasks: int, num_shared: int, *, seed: int = 0, negative_limit: float = 10.0
     ) -> None:
         super().__init__(num_tasks, num_shared, seed=seed)
         if negative_limit < 0:

@@ -94,7 +94,7 @@ class RGB(Aggregator):
         self.last_losses: Tensor
         self.steps: Tensor
         self.register_buffer("reference", torch.zeros(num_shared))
-        self.register_buffer("last_losses", torch.full((num_tasks,), torch.nan).double())
+        self.register_buffer("last_losses", torch.zeros(num_tasks, dtype=torch.float64))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def direction(self, signals: Signals) -> Tensor:
@@ -134,7 +134,7 @@ class RGB(Aggregator):
         steps = torch.full_like(self.steps, self.inner_steps)
         if self.adaptive:
             losses = signals.losses.double()
-            known = torch.isfinite(self.last_losses).all()
+            known = self.steps > 0
             change = (losses - self.last_losses) / (self.last_losses.abs() + 1e-8)
             spread = torch.where(known, change.std(correction=0), 0.0)
             share = spread / (spread + self.spread_scale)

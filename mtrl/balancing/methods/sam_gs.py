@@ -27,6 +27,7 @@ class SAMGS(Aggregator):
     the trigger and in h; with `h_similarity: mean` only in the trigger, as in the authors' RL code.
     State: first moments `[m, n]`, h, and the number of steps.
     Scale: linear in J when equalising, quadratic in the momentum branch.
+    Cost: the Gramian, and a few passes over the matrix `[m, n]` and its moments.
 
     Args:
         threshold: gamma, similarity below which to equalise; the authors' best is 0.9.
