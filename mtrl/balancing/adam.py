@@ -54,6 +54,6 @@ class Adam(nn.Module):
         self.steps += 1
         self.first.lerp_(gradient, 1.0 - beta1)
         self.second.mul_(beta2).addcmul_(gradient, gradient, value=1.0 - beta2)
-        first = self.first / (1.0 - beta1**self.steps)
-        second = self.second / (1.0 - beta2**self.steps)
+        first = self.first / (1.0 - beta1 ** self.steps.double())
+        second = self.second / (1.0 - beta2 ** self.steps.double())
         parameters -= self.learning_rate * first / (second.sqrt() + self.epsilon)

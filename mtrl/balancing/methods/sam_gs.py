@@ -94,8 +94,8 @@ class SAMGS(Aggregator):
         self.steps += 1
         self.moments.lerp_(matrix.to(self.moments.dtype), 1.0 - self.beta1)
         self.h.mul_(self.beta2).add_((1.0 - self.beta2) * (1.0 - driver) ** 2 + self.epsilon)
-        moment_scale = 1.0 / (1.0 - self.beta1**self.steps)
-        h = self.h / (1.0 - self.beta2**self.steps)
+        moment_scale = 1.0 / (1.0 - self.beta1 ** self.steps.double())
+        h = self.h / (1.0 - self.beta2 ** self.steps.double())
 
         equalise = trigger < self.threshold
         alive = length > 0
