@@ -78,7 +78,7 @@ def power_barrier_on_device(
         trial_sizes = longest * sizes
         value = objective(b)
         trials = objective(b * (1.0 + trial_sizes[:, None] * step).clamp_min(0.05))
-        slack = 1e-13 * (value.abs() + 1.0)
+        slack = 1e-13 * (value.abs() + 1.0) + 2e-16 * b.sum().square()
         accepted = trials <= value + 1e-4 * trial_sizes * slope + slack
         first = accepted.double().argmax()  # the first of the largest
         size = torch.where(accepted.any(), trial_sizes.gather(0, first.view(1))[0], 0.0)

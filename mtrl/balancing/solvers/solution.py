@@ -43,14 +43,22 @@ def scaled_cosines(gramian: Array) -> tuple[NDArray[np.intp], Array, Array]:
         `(used, norms, cosines)`: indices of the finite rows that are not zero, `[k]`; their norms;
         `[k, k]`, symmetric with a unit diagonal. Nothing is used if an inner product is not finite.
     """
-    with np.errstate(all="ignore"):
-        norms = np.sqrt(np.maximum(np.diagonal(gramian), 0.0))
-        norms = np.where(np.isfinite(norms), norms, 0.0)
-        used = np.flatnonzero(norms > ZERO_ROW * norms.max(initial=0.0))
-        norms = norms[used]
-        cosines = gramian[np.ix_(used, used)] / norms[:, None] / norms[None, :]
+    square = gramian.diagonal()
+    largest = square.max(initial=0.0)
+    if largest > 0.0 and np.isfinite(largest):
+        used = (square > ZERO_ROW**2 * largest).nonzero()[0]  # false for NaN
+    else:
+        used = (np.isfinite(square) & (square > 0.0)).nonzero()[0]
+        used = used[square[used] > ZERO_ROW**2 * square[used].max(initial=0.0)]
+    if len(used) < len(gramian):
+        gramian = gramian[np.ix_(used, used)]
+    norms = np.sqrt(gramian.diagonal())
+    scale = 1.0 / norms
+    cosines = gramian * scale * scale[:, None]
+    cosines = 0.5 * (cosines + cosines.T)
     if not np.isfinite(cosines).all():
         return used[:0], norms[:0], cosines[:0, :0]
-    cosines = np.clip((cosines + cosines.T) / 2, -1.0, 1.0)
-    np.fill_diagonal(cosines, 1.0)
+    np.minimum(cosines, 1.0, out=cosines)
+    np.maximum(cosines, -1.0, out=cosines)
+    cosines.flat[:: len(used) + 1] = 1.0
     return used, norms, cosines

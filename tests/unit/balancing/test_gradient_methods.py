@@ -357,7 +357,7 @@ def test_counter_numbers_are_splitmix64() -> None:
 def test_counter_numbers_look_random() -> None:
     random = CounterRandom(0)
     uniform = random.uniform(20000)
-    assert 0 < float(uniform.min()) and float(uniform.max()) < 1
+    assert float(uniform.min()) > 0 and float(uniform.max()) < 1
     assert float(uniform.mean()) == pytest.approx(0.5, abs=0.01)
     assert abs(float(torch.corrcoef(torch.stack([uniform[:-1], uniform[1:]]))[0, 1])) < 0.03
     normal = random.normal(20000)
