@@ -1,8 +1,8 @@
 """Agreement with TorchJD, an independent library, on methods that both have.
 
-A missing TorchJD fails the suite: a conformance test that skips itself certifies nothing. TorchJD's
-Nash-MTL and CAGrad need cvxpy with ECOS and Clarabel, its UPGrad qpsolvers with quadprog, all in the
-`dev` extra.
+A missing TorchJD fails the suite: a test that skips itself certifies nothing. TorchJD's
+Nash-MTL and CAGrad need cvxpy with ECOS and Clarabel, its UPGrad qpsolvers with quadprog, all in
+the `dev` extra.
 
 Known disagreements, each with its test: TorchJD's MGDA stops early, its CAGrad and UPGrad
 normalise or regularise absolutely, its Nash-MTL inherits the released solver.

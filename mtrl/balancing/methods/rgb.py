@@ -116,7 +116,7 @@ class RGB(Aggregator):
         product = gradients.dot(reference) * inverse
         square = reference.double().square().sum()
         angles = self._angles(cosine, product, square, alive, self._inner_steps(signals))
-        own, shared, _ = _coefficients(angles, product, square, alive)
+        own, shared, _ = coefficients(angles, product, square, alive)
         # Renormalised: rows parallel to d have no orthogonal part and keep their unit gradient.
         size = (own**2 + 2.0 * own * shared * product + shared**2 * square).clamp_min(1e-300).sqrt()
         own, shared = own / size, shared / size
@@ -125,6 +125,8 @@ class RGB(Aggregator):
             angle_mean=torch.where(alive, angles, 0.0).sum() / count,
             angle_max=angles.amax(),
             angles=angles,
+            reference_products=product,
+            reference_square=square,
         )
         rotated = gradients.combine(own * inverse / count)
         return rotated + (shared.sum() / count).to(rotated.dtype) * reference
@@ -151,15 +153,13 @@ class RGB(Aggregator):
         angles = torch.zeros_like(product)
         # Fixed shapes: every step is computed and those past `steps` change nothing.
         for step in range(self.max_steps if self.adaptive else self.inner_steps):
-            gradient = _angle_gradient(
-                angles, cosine, product, square, alive, self.proximity_weight
-            )
+            gradient = angle_gradient(angles, cosine, product, square, alive, self.proximity_weight)
             moved = (angles - self.inner_rate * gradient).clamp(0.0, 0.5 * math.pi)
             angles = torch.where(step < steps, moved, angles)
         return angles
 
 
-def _coefficients(
+def coefficients(
     angles: Tensor, product: Tensor, square: Tensor, alive: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`r_i = A_i u_i + B_i d`: A, B and one over the part of d orthogonal to u_i, each `[m]`."""
@@ -171,7 +171,7 @@ def _coefficients(
     return own, sine, inverse
 
 
-def _angle_gradient(
+def angle_gradient(
     angles: Tensor,
     cosine: Tensor,
     product: Tensor,
@@ -185,7 +185,7 @@ def _angle_gradient(
     over the K tasks with a gradient.
     """
     count = alive.sum().double()
-    own, shared, inverse = _coefficients(angles, product, square, alive)
+    own, shared, inverse = coefficients(angles, product, square, alive)
     # dr_i / dalpha_i = P_i u_i + Q_i d
     slope_shared = angles.cos() * inverse
     slope_own = torch.where(inverse > 0, -angles.sin() - slope_shared * product, 0.0)

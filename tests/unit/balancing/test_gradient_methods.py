@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mtrl.balancing import Performance, Signals, Weighting, build
 from mtrl.balancing.methods.moco import project_on_simplex
-from mtrl.balancing.methods.rgb import _angle_gradient
+from mtrl.balancing.methods.rgb import angle_gradient
 from mtrl.balancing.omega import performance_weights
 from mtrl.balancing.projections import vaccinate
 from mtrl.balancing.rng import CounterRandom
@@ -187,12 +187,12 @@ def objective(angles: Tensor, units: Tensor, reference: Tensor, proximity: float
 
 
 @pytest.mark.parametrize("proximity", [0.0, 1.0])
-def test_rgb_angle_gradient_is_that_of_its_objective(proximity: float) -> None:
+def test_rgbangle_gradient_is_that_of_its_objective(proximity: float) -> None:
     units = torch.nn.functional.normalize(rows(), dim=1)
     reference = rows(1, 12, seed=9)[0]
     angles = torch.linspace(0.0, 1.2, 4, dtype=torch.float64, requires_grad=True)
     (expected,) = torch.autograd.grad(objective(angles, units, reference, proximity), angles)
-    actual = _angle_gradient(
+    actual = angle_gradient(
         angles.detach(),
         units @ units.T,
         units @ reference,

@@ -161,7 +161,7 @@ def test_conflict_averse_closes_its_duality_gap(kind: str, m: int) -> None:
 
 
 def test_conflict_averse_is_not_worse_than_sequential_quadratic_programming() -> None:
-    """The released objective, minimised by scipy from the uniform start on matrices that suit it."""
+    """The released objective, minimised by scipy on matrices that suit it."""
     for seed in range(5):
         matrix, radius = gramian("random", 4, seed), 0.5
         matrix /= np.trace(matrix) / 4
