@@ -1,8 +1,8 @@
 """Two tasks in the plane: the surfaces on which balancing methods are drawn in their papers.
 
 Source: Liu et al., CAGrad, NeurIPS 2021, appendix (`one_optimum`), and the SAM-GS paper
-(`two_optima`). Above the axis lies a valley of logarithms where the gradients conflict and differ in
-size; below it two bowls, whose minima pull apart. Differs from the papers as printed: the second
+(`two_optima`). Above the axis lies a valley of logarithms where the gradients conflict and differ
+in size; below it two bowls, whose minima pull apart. Differs from the papers as printed: the second
 logarithm has `+ tanh(-y)`, as in every released code, where two papers print a minus.
 """
 
@@ -83,8 +83,8 @@ def descend(
 ) -> Tensor:
     """The path of a method from a start with Adam, `[steps + 1, 2]` float64.
 
-    Methods that need positive losses see them above `LOWER_BOUND`, which leaves the gradients as they
-    are. Performance, where read, is equal for both tasks.
+    Methods that need positive losses see them above `LOWER_BOUND`, which leaves the gradients as
+    they are. Performance, where read, is equal for both tasks.
 
     Args:
         problem: the surface.

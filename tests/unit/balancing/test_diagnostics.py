@@ -138,7 +138,9 @@ def test_rgb_rotation_measures_use_the_reference() -> None:
 
 
 def test_drop_variance_is_near_its_estimate_for_small_spreads() -> None:
-    report = performance_diagnostics(Performance(torch.tensor([0.90, 0.91, 0.92, 0.93], dtype=torch.float64)))
+    report = performance_diagnostics(
+        Performance(torch.tensor([0.90, 0.91, 0.92, 0.93], dtype=torch.float64))
+    )
     assert float(report["drop_variance"]) == pytest.approx(1.25)
     assert float(report["drop_variance_estimate"]) == pytest.approx(1.25, rel=0.05)
     assert float(report["temperature"]) == 10.0
