@@ -62,7 +62,7 @@ def power_barrier(
     with np.errstate(all="ignore"):
         cap = MAX_SCALED * typical
         b = _start(system, c, p, b, cap)
-        b, status, iterations = _newton(system, c, p, b, cap, tolerance, max_iterations)
+        b, status, iterations = _newton(system, c, p, b, tolerance, max_iterations)
         if b.max() > cap:
             # The direction of d is kept: bounding single weights would turn it at random.
             b, status = b * (cap / b.max()), "capped"
@@ -96,7 +96,7 @@ def _start(system: Array, c: Array, p: float, orthogonal: Array, cap: float) -> 
 
 
 def _newton(
-    system: Array, c: Array, p: float, b: Array, cap: float, tolerance: float, max_iterations: int
+    system: Array, c: Array, p: float, b: Array, tolerance: float, max_iterations: int
 ) -> tuple[Array, str, int]:
     """The minimiser of `b'Cb / 2 - sum_i c_i phi_p(b_i)` from a start b."""
     stride, rounding = len(b) + 1, 2e-16 * len(b) ** 0.5
@@ -104,8 +104,6 @@ def _newton(
     pull = c * b ** (1.0 - p)  # the barrier's share of b_i dF/db_i
     value = _objective(b, product, pull, c, p)
     for iteration in range(max_iterations):
-        if b.max() > 10.0 * cap:
-            return b, "floor", iteration  # runs away along a null vector; the caller bounds it
         gradient = b * product - pull
         violation = float(np.abs(gradient / pull).max())
         if violation < tolerance:
