@@ -1,7 +1,8 @@
 """The `mtrl` command: the only place that parses arguments. Verbs import what they need.
 
 stdout carries results, stderr progress and errors. Exit codes: 0 done, 1 the run failed, 2 usage or
-configuration, 3 the environment (Ray, GPU, versions), 75 interrupted with a checkpoint.
+configuration, 3 the environment (Ray, GPU, versions), 4 a comparison found a difference,
+75 interrupted with a checkpoint.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-OK, FAILED, USAGE, ENVIRONMENT, INTERRUPTED = 0, 1, 2, 3, 75
+OK, FAILED, USAGE, ENVIRONMENT, COMPARISON, INTERRUPTED = 0, 1, 2, 3, 4, 75
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,6 +64,13 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--json", action="store_true", help="print one JSON object")
     show.set_defaults(run=_config_show)
 
+    verify = verbs.add_parser(
+        "verify-env", help="compare the fast environments with the library's, bit by bit"
+    )
+    verify.add_argument("--tasks", default="mt10", help="mt10, mt25, mt50 or one task name")
+    verify.add_argument("--steps", type=int, default=2000, help="steps per task")
+    verify.set_defaults(run=_verify_env)
+
     doctor = verbs.add_parser("doctor", help="check this machine and say how to repair it")
     doctor.set_defaults(run=_doctor)
     return parser
@@ -86,6 +94,9 @@ def _guarded(verb: Callable[[argparse.Namespace], int], options: argparse.Namesp
         return verb(options)
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # the reader, `head` for instance, has what it wanted
+        sys.stdout = None
+        return OK
     except Exception as error:
         code = _exit_code(error)
         if code is None:
@@ -258,14 +269,15 @@ def _runs(options: argparse.Namespace) -> int:
 
 
 def _methods(options: argparse.Namespace) -> int:
-    from mtrl.balancing import METHODS, method_options
+    from mtrl.balancing import METHODS, build, method_options
 
     rows = [
         {
             "name": name,
             "paper": method.paper,
             "needs": [flag.name for flag in method.needs] or ["nothing"],
-            "state": [key for key, _ in method(2, 2).named_buffers()] or ["none"],
+            "state": [key for key, _ in build(name, 2, 2, **method.example_options).named_buffers()]
+            or ["none"],
             "positive_losses": method.positive_losses,
             "options": {k: p.default for k, p in method_options(name).items()},
         }
@@ -295,6 +307,22 @@ def _config_show(options: argparse.Namespace) -> int:
     for key, value in rows:
         print(f"{key:40} {json.dumps(value):32} {resolved.origins[key]}")
     return OK
+
+
+def _verify_env(options: argparse.Namespace) -> int:
+    from mtrl.config import ConfigError
+    from mtrl.envs import task_names
+    from mtrl.envs.verify import verify
+
+    try:
+        names = task_names(options.tasks)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    if options.steps < 1:
+        raise ConfigError(f"`--steps` should be at least 1. Found {options.steps}.")
+    report = verify(names, options.steps)
+    print(report)
+    return OK if report.identical else COMPARISON
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -33,7 +33,7 @@ def make_agent(
         sac=sac or SACConfig(batch_size=8),
         balancing=BalancingConfig(),
         method=method,
-        method_options=options,
+        method_options=options or ({"weights": [0.5, 1.0, 1.5]} if method == "fixed" else {}),
         seed=seed,
     )
 

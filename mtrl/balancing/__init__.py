@@ -17,20 +17,48 @@ from __future__ import annotations
 
 import difflib
 import inspect
+from collections.abc import Mapping
 from importlib.metadata import entry_points
 
 from mtrl.balancing.balancer import Balancer
 from mtrl.balancing.base import Aggregator, Needs, Performance, Signals, Weighting
 from mtrl.balancing.gradients import TaskGradients, task_gradients
+from mtrl.balancing.informed import PIOptions, inform
+from mtrl.balancing.methods.aligned_mtl import AlignedMTL
+from mtrl.balancing.methods.cagrad import CAGrad
+from mtrl.balancing.methods.cdtt import CDTT
+from mtrl.balancing.methods.dwa import DWA
+from mtrl.balancing.methods.edm import EDM
+from mtrl.balancing.methods.fairgrad import FairGrad
+from mtrl.balancing.methods.famo import FAMO
+from mtrl.balancing.methods.fixed import Fixed
+from mtrl.balancing.methods.go4align import GO4Align
+from mtrl.balancing.methods.graddrop import GradDrop
+from mtrl.balancing.methods.gradnorm import GradNorm
+from mtrl.balancing.methods.gradvac import GradVac
+from mtrl.balancing.methods.imtl import IMTL
+from mtrl.balancing.methods.imtl_g import IMTLG
+from mtrl.balancing.methods.imtl_l import IMTLL
 from mtrl.balancing.methods.ls import LS
+from mtrl.balancing.methods.mgda import MGDA
+from mtrl.balancing.methods.moco import MoCo
+from mtrl.balancing.methods.nash_mtl import NashMTL
+from mtrl.balancing.methods.pcgrad import PCGrad
 from mtrl.balancing.methods.pivrg import PIVRG
+from mtrl.balancing.methods.rgb import RGB
+from mtrl.balancing.methods.ri_pcgrad import RIPCGrad
+from mtrl.balancing.methods.rlw import RLW
 from mtrl.balancing.methods.sam_gs import SAMGS
+from mtrl.balancing.methods.si import SI
+from mtrl.balancing.methods.upgrad import UPGrad
+from mtrl.balancing.methods.uw import UW
 
 __all__ = [
     "METHODS",
     "Aggregator",
     "Balancer",
     "Needs",
+    "PIOptions",
     "Performance",
     "Signals",
     "TaskGradients",
@@ -39,13 +67,39 @@ __all__ = [
     "check_options",
     "method_class",
     "method_options",
+    "needs_positive_losses",
     "task_gradients",
 ]
 
 METHODS: dict[str, type[Aggregator]] = {
     "ls": LS,
+    "fixed": Fixed,
+    "si": SI,
+    "rlw": RLW,
+    "dwa": DWA,
+    "uw": UW,
+    "gradnorm": GradNorm,
+    "imtl_l": IMTLL,
+    "famo": FAMO,
+    "go4align": GO4Align,
+    "mgda": MGDA,
+    "pcgrad": PCGrad,
+    "ri_pcgrad": RIPCGrad,
+    "gradvac": GradVac,
+    "graddrop": GradDrop,
+    "cagrad": CAGrad,
+    "imtl_g": IMTLG,
+    "imtl": IMTL,
+    "edm": EDM,
+    "cdtt": CDTT,
+    "moco": MoCo,
+    "nash_mtl": NashMTL,
+    "fairgrad": FairGrad,
+    "aligned_mtl": AlignedMTL,
     "pivrg": PIVRG,
     "sam_gs": SAMGS,
+    "rgb": RGB,
+    "upgrad": UPGrad,
 }
 
 
@@ -59,13 +113,14 @@ def build(
         num_tasks: m.
         num_shared: n, the number of shared parameters.
         seed: of the method's own random numbers.
-        **options: the method's keyword arguments.
+        **options: the method's keyword arguments; and `pi`, the options of performance-informed
+            weights over the method (`mtrl.balancing.informed`), or `{}` for their defaults.
 
     Raises:
         ValueError: an unknown method or option, or an option out of range.
     """
     check_options(name, options)
-    return method_class(name)(num_tasks, num_shared, seed=seed, **options)  # type: ignore[arg-type]
+    return _make(name, num_tasks, num_shared, seed, options)
 
 
 def method_class(name: str) -> type[Aggregator]:
@@ -101,7 +156,7 @@ def check_options(name: str, options: dict[str, object]) -> None:
     """Raise `ValueError` for an option that the method does not have or whose value it refuses."""
     known = method_options(name)
     for key in options:
-        if key not in known:
+        if key not in known and key != "pi":
             close = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
             hint = f" Did you mean {close[0]!r}?" if close else ""
             listed = ", ".join(known) if known else "none"
@@ -109,6 +164,26 @@ def check_options(name: str, options: dict[str, object]) -> None:
                 f"The method {name!r} has no option {key!r}. Its options: {listed}.{hint}"
             )
     try:
-        method_class(name)(2, 2, **options)
+        _make(name, method_class(name).example_tasks(options), 2, 0, options)
     except TypeError as error:
         raise ValueError(f"The method {name!r} refuses its options {options}: {error}") from error
+
+
+def needs_positive_losses(name: str, options: Mapping[str, object]) -> bool:
+    """Whether a method with these options takes logarithms or ratios of losses."""
+    options = {**method_class(name).example_options, **options}
+    tasks = method_class(name).example_tasks(options)
+    return _make(name, tasks, 2, 0, options).positive_losses
+
+
+def _make(
+    name: str, num_tasks: int, num_shared: int, seed: int, options: dict[str, object]
+) -> Aggregator:
+    own = {key: value for key, value in options.items() if key != "pi"}
+    method = method_class(name)(num_tasks, num_shared, seed=seed, **own)
+    pi = options.get("pi")
+    if pi is None:
+        return method
+    if not isinstance(pi, Mapping):
+        raise ValueError(f"`pi` should be a mapping of options, {{}} for defaults. Found {pi!r}.")
+    return inform(method, PIOptions(**pi))

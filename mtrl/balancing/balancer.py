@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from mtrl.balancing.base import GRADIENTS, Aggregator, Performance, Signals, Weighting
+from mtrl.balancing.base import GRADIENTS, Aggregator, Needs, Performance, Signals, Weighting
 from mtrl.balancing.gradients import LossFunction, Mode, task_gradients
 from mtrl.balancing.gramian import conflict_metrics
 
@@ -19,10 +19,10 @@ Metrics = dict[str, Tensor]
 class Balancer:
     """Fills the gradients of a trunk and its heads by one balancing method.
 
-    Two paths, chosen by what the method declares and never by its name. Where it needs no gradients,
-    the weighted losses are differentiated once (*loss path*); otherwise the gradient of every task is
-    formed in one backward pass and the method combines them (*gradient path*). Heads take their own
-    task's unscaled gradient on both.
+    Two paths, chosen by what the method declares and never by its name. Where it needs no
+    gradients, the weighted losses are differentiated once (*loss path*); otherwise the gradient of
+    every task is formed in one backward pass and the method combines them (*gradient path*). Heads
+    take their own task's unscaled gradient on both.
 
     Args:
         method: the balancing method; its state belongs to this balancer alone.
@@ -30,10 +30,13 @@ class Balancer:
         heads: parameters of which each slice belongs to one task.
         max_norm: bound on the gradient norm, applied once, after aggregation; None leaves it.
         clip: `separate` bounds trunk and heads each by `max_norm`, `joint` both together.
-        head_scaling: `unit`, or `weights` to scale each head's gradient as its task's trunk gradient.
-            Heads need the task as their dimension `head_task_dim` for that.
+        head_scaling: `unit`, or `weights` to scale each head's gradient as its task's trunk
+            gradient. Heads need the task as their dimension `head_task_dim` for that.
         head_task_dim: dimension of the head parameters that counts tasks.
         mode: see :func:`mtrl.balancing.gradients.task_gradients`.
+
+    Attributes:
+        gramian: `[m, m]` of the last step on the gradient path, for whoever records it.
     """
 
     def __init__(
@@ -56,6 +59,8 @@ class Balancer:
         self.head_scaling = head_scaling
         self.head_task_dim = head_task_dim
         self.mode: Mode = mode
+        self.gramian: Tensor | None = None
+        self._last_loss_fn: LossFunction | None = None
         if head_scaling == "weights" and not isinstance(method, Weighting):
             raise ValueError(
                 f"`head_scaling: weights` needs a method with task weights. {type(method).__name__}"
@@ -73,9 +78,11 @@ class Balancer:
             performance: `[m]`, for methods that read it.
 
         Returns:
-            `losses [m]`, `finite` (whether all losses are), `grad_norm`, `clipped`, and the method's own
-            metrics; on the gradient path also measures of conflict.
+            `losses [m]`, `finite` (whether all losses are), `grad_norm`, `clipped`, and the
+            method's own metrics; on the gradient path also measures of conflict.
         """
+        if Needs.LOSSES_AFTER in self.method.needs:
+            self._last_loss_fn = loss_fn
         if self.method.needs & GRADIENTS:
             losses, metrics = self._gradient_path(loss_fn, performance)
         else:
@@ -86,6 +93,24 @@ class Balancer:
         for name, value in self.method.metrics.items():
             metrics[name] = value if isinstance(value, Tensor) else torch.tensor(value)
         return metrics
+
+    def after_step(self) -> None:
+        """Show the method the losses after the optimiser's step, on the same batch and targets.
+
+        Call it once after every optimiser step that followed a `backward`. It evaluates the last
+        loss function again without a graph if the method declares `LOSSES_AFTER`, and does nothing
+        otherwise.
+        """
+        if self._last_loss_fn is None:
+            return
+        loss_fn, self._last_loss_fn = self._last_loss_fn, None  # frees the batch that it holds
+        with torch.no_grad():
+            shared: dict[str, Tensor] = dict(self.shared)
+            if self.method.needs & GRADIENTS and self.mode == "views":
+                m = self.method.num_tasks
+                shared = {name: p.expand(m, *p.shape) for name, p in shared.items()}
+            losses, _ = loss_fn(shared)
+        self.method.observe_after(losses)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The method's state."""
@@ -104,7 +129,7 @@ class Balancer:
         weights = self.method.weights(signals).to(losses.dtype)
         heads = list(self.heads.values())
         if heads:
-            # Stops at the heads, so it costs next to nothing and leaves the trunk to the second call.
+            # Stops at the heads: it costs next to nothing and leaves the trunk to the second call.
             grads = torch.autograd.grad(losses.sum(), heads, retain_graph=True)
             self._set_head_gradients(grads, weights)
         shared = list(self.shared.values())
@@ -130,6 +155,7 @@ class Balancer:
             # The fused optimisers read a gradient in memory order, whatever its strides say.
             parameter.grad = part.to(parameter.dtype).contiguous()
         self._set_head_gradients(head_grads, self.method.metrics.get("weights"))
+        self.gramian = signals.gramian
         return losses, _detached(aux) | conflict_metrics(signals.gramian)
 
     def _set_head_gradients(
@@ -148,7 +174,10 @@ class Balancer:
             groups = [[*trunk, *heads]]
         else:
             groups = [group for group in (trunk, heads) if group]
-        norms = [nn.utils.get_total_norm([p.grad for p in group]) for group in groups]  # type: ignore[misc]
+        norms = [
+            nn.utils.get_total_norm([p.grad for p in group if p.grad is not None])
+            for group in groups
+        ]
         clipped = torch.zeros((), device=norms[0].device)
         if self.max_norm is not None:
             for group, norm in zip(groups, norms, strict=True):

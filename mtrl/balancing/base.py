@@ -8,7 +8,7 @@ from __future__ import annotations
 import abc
 import enum
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -61,9 +61,9 @@ class Performance:
         on_host = performance.device.type == "cpu"  # elsewhere a check would stall the device
         if on_host and ((performance < 0) | (performance > 1)).any():
             raise ValueError(
-                "`performance` as a bare tensor is a success rate in [0, 1]. Found values from"
-                f" {performance.min():g} to {performance.max():g}. Divide percentages by 100, or pass"
-                " `Performance(values, baseline=..., higher_is_better=...)`."
+                "`performance` as a bare tensor is a success rate in [0, 1]. Found values"
+                f" from {performance.min():g} to {performance.max():g}. Divide percentages by 100,"
+                " or pass `Performance(values, baseline=..., higher_is_better=...)`."
             )
         return cls(performance)
 
@@ -90,6 +90,8 @@ class Signals:
         gradients: the same as blocks; what trainers pass.
         gramian: `[m, m]`; computed from the gradients unless given, once.
         performance: `[m]` success rates in [0, 1] or a :class:`Performance`.
+        omega: `[m]` weights of the tasks in a method's own objective; set by the
+            performance-informed layer for methods with a form of their own, otherwise absent.
 
     Reading what was not given raises :class:`MissingSignalError`.
     """
@@ -102,6 +104,7 @@ class Signals:
         gradients: TaskGradients | None = None,
         gramian: Tensor | None = None,
         performance: Tensor | Performance | None = None,
+        omega: Tensor | None = None,
     ) -> None:
         if jacobian is not None:
             if gradients is not None:
@@ -111,11 +114,17 @@ class Signals:
         self._gradients = gradients
         self._gramian = None if gramian is None else gramian.detach()
         self._performance = None if performance is None else Performance.of(performance)
+        self.omega = omega
 
     @property
     def losses(self) -> Tensor:
         """`[m]`"""
         return self._require(self._losses, "losses")
+
+    @property
+    def positive_losses(self) -> Tensor:
+        """`[m]` float64, at least 1e-12, for methods that take logarithms or ratios."""
+        return self.losses.double().clamp(1e-12, 1e300)
 
     @property
     def gradients(self) -> TaskGradients:
@@ -140,29 +149,53 @@ class Signals:
         return self._gradients is not None
 
     def finite_rows(self) -> Tensor:
-        """`[m]` booleans: whether a task's gradient is finite (true where no gradient is known)."""
-        if self._gradients is None and self._gramian is None:
-            return torch.ones(len(self.losses), dtype=torch.bool, device=self.losses.device)
-        return torch.isfinite(self.gramian.diagonal())
+        """`[m]` booleans: whether what is known of a task, gradient and loss, is finite."""
+        keep = None if self._losses is None else torch.isfinite(self._losses)
+        if self._gradients is not None or self._gramian is not None:
+            rows = torch.isfinite(self.gramian.diagonal())
+            keep = rows if keep is None else keep & rows
+        return self._require(keep, "losses")
 
     def masked(self, keep: Tensor) -> Signals:
-        """These signals with the rows of other tasks set to zero."""
+        """These signals with the rows of other tasks set to zero, and a loss of 1 for NaN."""
         gradients = None if self._gradients is None else self._gradients.masked(keep)
-        pair = keep[:, None] & keep[None, :]
-        gramian = torch.where(pair, self.gramian, 0.0)
-        return Signals(
-            losses=self._losses,
-            gradients=gradients,
-            gramian=gramian,
-            performance=self._performance,
-        )
+        gramian = None
+        if self._gradients is not None or self._gramian is not None:
+            gramian = torch.where(keep[:, None] & keep[None, :], self.gramian, 0.0)
+        losses = self._losses
+        if losses is not None:
+            losses = torch.where(torch.isfinite(losses), losses, 1.0)
+        return self.replaced(losses=losses, gradients=gradients, gramian=gramian)
+
+    def scaled(self, omega: Tensor, *, rows: bool) -> Signals:
+        """These signals with the losses, and the gradients if `rows`, times `omega [m]`."""
+        changes: dict[str, Any] = {}
+        if self._losses is not None:
+            changes["losses"] = self._losses * omega.to(self._losses)
+        if rows and self._gradients is not None:
+            changes["gradients"] = self._gradients.scaled(omega)
+        if rows and (self._gradients is not None or self._gramian is not None):
+            scale = omega.to(self.gramian)
+            changes["gramian"] = self.gramian * scale[:, None] * scale[None, :]
+        return self.replaced(**changes)
+
+    def replaced(self, **changes: Any) -> Signals:
+        """These signals with some of them exchanged."""
+        known = {
+            "losses": self._losses,
+            "gradients": self._gradients,
+            "gramian": self._gramian,
+            "performance": self._performance,
+            "omega": self.omega,
+        }
+        return Signals(**(known | changes))
 
     @staticmethod
     def _require(value: Any, name: str) -> Any:
         if value is None:
             raise MissingSignalError(
-                f"The method reads `{name}`, which its caller did not provide. Pass it to `Signals`,"
-                " or choose a method that does not need it."
+                f"The method reads `{name}`, which its caller did not provide. Pass it to `Signals`"
+                ", or choose a method that does not need it."
             )
         return value
 
@@ -170,22 +203,31 @@ class Signals:
 class Aggregator(nn.Module, abc.ABC):
     """Turns per-task gradients into one direction for the shared parameters.
 
-    A subclass implements :meth:`direction`; callers use :meth:`aggregate`, which settles what is the
-    same for every method: one task is returned unchanged, and a row that is not finite is left out
-    of the step and counted. State is made of buffers with their final shape at construction, so that
-    `state_dict` is strict, and advances once per call.
+    A subclass implements :meth:`direction`; callers use :meth:`aggregate`, which settles what is
+    the same for every method: one task is returned unchanged, and a row that is not finite is left
+    out of the step and counted. State is made of buffers with their final shape at construction, so
+    that `state_dict` is strict, and advances once per call.
 
     Attributes:
-        needs: the signals that the method reads.
+        needs: the signals that the method reads; an instance may need more than its class, where an
+            option asks for it.
         positive_losses: it takes logarithms or ratios of losses, so it cannot serve an SAC actor.
-        capturable: no host work, so it can live in a CUDA graph.
+        capturable: no host work, so it can live in a CUDA graph; an option may change it.
+        informed: how performance-informed weights omega enter (`mtrl.balancing.informed`):
+            `losses`, the method sees omega * losses; `rows`, it sees the rows omega_i g_i; `own`,
+            it reads `signals.omega`; `refused`.
+        refusal: why they are refused.
+        example_options: for two tasks, where a method cannot be made without options.
         paper: where the method comes from.
         metrics: facts about the last call, for the log.
     """
 
-    needs: ClassVar[Needs]
-    positive_losses: ClassVar[bool] = False
-    capturable: ClassVar[bool] = True
+    needs: Needs
+    positive_losses: bool = False
+    capturable: bool = True
+    informed: ClassVar[Literal["losses", "rows", "own", "refused"]] = "rows"
+    refusal: ClassVar[str] = ""
+    example_options: ClassVar[dict[str, Any]] = {}
     paper: ClassVar[str]
 
     def __init__(self, num_tasks: int, num_shared: int, *, seed: int = 0) -> None:
@@ -199,6 +241,7 @@ class Aggregator(nn.Module, abc.ABC):
         self.num_shared = num_shared
         self.seed = seed
         self.metrics: dict[str, Tensor | float] = {}
+        self._keep: Tensor | None = None  # rows admitted in the current call
 
     def aggregate(self, signals: Signals) -> Tensor:
         """The direction to descend, `[n]`, in the method's native scale (uniform is the sum)."""
@@ -211,6 +254,18 @@ class Aggregator(nn.Module, abc.ABC):
         if self.num_tasks == 1:
             return signals.gradients.combine_blocks(torch.ones(1, device=signals.gramian.device))
         return self._blocks(signals)
+
+    @torch.no_grad()
+    def observe_after(self, losses: Tensor) -> None:
+        """Take the losses `[m]` on the same batch after the optimiser's step.
+
+        Callers call it once per step where `needs` has `LOSSES_AFTER`; elsewhere it does nothing.
+        """
+
+    @classmethod
+    def example_tasks(cls, options: dict[str, Any]) -> int:
+        """A number of tasks that the options fit, for checking them before there is a problem."""
+        return 2
 
     @abc.abstractmethod
     def direction(self, signals: Signals) -> Tensor:
@@ -227,6 +282,7 @@ class Aggregator(nn.Module, abc.ABC):
                 f"The method was built for {self.num_tasks} tasks. Found signals of {len(keep)}."
             )
         self.metrics["masked_tasks"] = (~keep).sum()
+        self._keep = keep
         # On the host a look is free; a device masks always, because a look would stall it.
         if keep.device.type == "cpu" and bool(keep.all()):
             return signals
@@ -260,5 +316,7 @@ class Weighting(Aggregator):
             weights = torch.ones(1, device=signals.finite_rows().device)
         else:
             weights = self.task_weights(signals)
+        assert self._keep is not None
+        weights = weights * self._keep
         self.metrics["weights"] = weights
         return weights

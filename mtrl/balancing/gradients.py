@@ -1,8 +1,8 @@
 """From a loss function to the gradient of every task, in one backward pass.
 
 The idea: give each task its own *view* of the shared parameters, `p.expand(m, ...)`, which costs no
-memory, and run task i's rows through view i. One backward of the plain sum of the losses then leaves
-task i's gradient in block i, at about the cost of the plain sum itself.
+memory, and run task i's rows through view i. One backward of the plain sum of the losses then
+leaves task i's gradient in block i, at about the cost of the plain sum itself.
 """
 
 from __future__ import annotations
@@ -84,6 +84,12 @@ class TaskGradients:
             ]
         )
 
+    def scaled(self, scale: Tensor) -> TaskGradients:
+        """These gradients with row i times `scale[i]`."""
+        return TaskGradients(
+            [block * scale.to(block).view(-1, *[1] * (block.dim() - 1)) for block in self.blocks]
+        )
+
     def split(self, direction: Tensor) -> list[Tensor]:
         """Cut a direction `[n]` into the shapes of the parameters."""
         parts = self._split(direction)
@@ -110,11 +116,12 @@ def task_gradients(
         heads: parameters of which each belongs to one task, or has a slice for each task.
         num_tasks: m.
         mode: `views`, one backward, for tasks on disjoint inputs; where all tasks share one input,
-            `batched` vector-Jacobian products or a `loop` of backward passes. All agree to rounding.
+            `batched` vector-Jacobian products or a `loop` of backward passes. All agree to
+            rounding.
 
     Returns:
-        `(losses [m], aux, gradients, head_gradients)`; heads get the gradient of the plain sum, which
-        is their own task's gradient.
+        `(losses [m], aux, gradients, head_gradients)`; heads get the gradient of the plain sum,
+        which is their own task's gradient.
     """
     names, params = list(shared), list(shared.values())
     if mode == "views":

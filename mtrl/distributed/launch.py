@@ -19,7 +19,7 @@ from mtrl.rl.collector import Collector, LocalCollector
 from mtrl.rl.evaluate import Evaluation, Evaluator, LocalEvaluator
 from mtrl.rl.performance import PerformanceTracker
 from mtrl.rl.replay import Replay
-from mtrl.rl.sac import MultiTaskSAC
+from mtrl.rl.sac import MultiTaskSAC, actor_method
 from mtrl.rl.sampler import Sampler
 from mtrl.rl.schedule import Schedule
 from mtrl.rl.telemetry import Telemetry
@@ -43,6 +43,7 @@ def check(config: TrainConfig) -> None:
     """
     task_names(config.env.tasks)
     check_options(config.method, dict(config.method_options))
+    actor_method(config.method, config.method_options, config.balancing)
     if config.balancing.head_scaling == "weights" and not issubclass(
         method_class(config.method), Weighting
     ):

@@ -86,6 +86,8 @@ class BalancingConfig:
     Attributes:
         clip: bound trunk and heads separately, or jointly.
         head_scaling: heads take their own task's gradient (`unit`), or scaled by the task's weight.
+        actor_method: the actor's balancing method; `same` as the critic's, or `ls` where that one needs
+            positive losses, which the actor's are not.
         performance: what performance-informed methods read: the success rate over the last training
             episodes (`training`) or the last evaluation (`evaluation`).
         window: training episodes per task that the success rate is taken over.
@@ -93,6 +95,7 @@ class BalancingConfig:
 
     clip: Literal["separate", "joint"] = "separate"
     head_scaling: Literal["unit", "weights"] = "unit"
+    actor_method: str = "same"
     performance: Literal["training", "evaluation"] = "training"
     window: Annotated[int, Ge(1)] = 20
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mtrl.balancing import Balancer, build, method_class
+from mtrl.balancing import Balancer, build, needs_positive_losses
 from mtrl.networks import TaskEnsemble, TaskNetwork, sample_squashed, squash_log_std
 from mtrl.rl.actor import build_actor
 from mtrl.rl.config import BalancingConfig, NetworkConfig, SACConfig
@@ -24,8 +24,7 @@ class MultiTaskSAC:
     Args:
         num_tasks, obs_dim, action_dim: sizes.
         networks, sac, balancing: options.
-        method: name of the balancing method. A method that needs positive losses serves the critic
-            only; the actor then uses `ls` (see :attr:`methods`).
+        method: name of the balancing method; the actor's may differ (see :attr:`methods`).
         method_options: its options.
         device: where everything lives.
         seed: of initialisation, action noise and the methods.
@@ -59,11 +58,14 @@ class MultiTaskSAC:
         self.updates = 0
         self.action_dim = action_dim
 
-        needs_positive = method_class(method).positive_losses
-        self.methods = {"critic": method, "actor": "ls" if needs_positive else method}
+        options = dict(method_options or {})
+        self.methods = {"critic": method, "actor": actor_method(method, options, balancing)}
         self.balancers = {
-            part: self._balancer(part, network, dict(method_options or {}), balancing, seed)
-            for part, network in (("critic", self.critic), ("actor", self.actor))
+            part: self._balancer(network, name, options if name == method else {}, balancing, seed)
+            for part, network, name in (
+                ("critic", self.critic, method),
+                ("actor", self.actor, self.methods["actor"]),
+            )
         }
         self.reset_networks()
 
@@ -164,6 +166,7 @@ class MultiTaskSAC:
 
         metrics = self.balancers["critic"].backward(losses, performance)
         _step(self.optimizers["critic"], metrics["finite"])
+        self.balancers["critic"].after_step()
         return {f"critic/{name}": value for name, value in metrics.items()}
 
     def _update_actor(self, obs: Tensor, performance: Tensor | None) -> Metrics:
@@ -177,6 +180,7 @@ class MultiTaskSAC:
 
         metrics = self.balancers["actor"].backward(losses, performance)
         _step(self.optimizers["actor"], metrics["finite"])
+        self.balancers["actor"].after_step()
         log_prob = metrics.pop("log_prob")
 
         temperature = temperature_losses(self.log_alpha, log_prob, self.config.target_entropy)
@@ -227,19 +231,19 @@ class MultiTaskSAC:
 
     def _balancer(
         self,
-        part: str,
         network: TaskNetwork | TaskEnsemble,
+        name: str,
         options: dict[str, object],
         config: BalancingConfig,
         seed: int,
     ) -> Balancer:
         shared = network.shared_parameters()
         method = build(
-            self.methods[part],
+            name,
             num_tasks=self._sizes[0],
             num_shared=sum(p.numel() for p in shared.values()),
             seed=seed,
-            **(options if self.methods[part] == self.methods["critic"] else {}),
+            **options,
         ).to(self.device)
         return Balancer(
             method,
@@ -253,6 +257,22 @@ class MultiTaskSAC:
 
     def _adam(self, parameters: list[nn.Parameter], lr: float) -> torch.optim.Adam:
         return torch.optim.Adam(parameters, lr=lr, eps=self.config.adam_eps, fused=True)
+
+
+def actor_method(method: str, options: Mapping[str, object], config: BalancingConfig) -> str:
+    """The balancing method of the actor, whose losses may be negative.
+
+    Raises:
+        ValueError: the configuration asks for a method that takes logarithms or ratios of losses.
+    """
+    if config.actor_method == "same":
+        return "ls" if needs_positive_losses(method, options) else method
+    if needs_positive_losses(config.actor_method, {}):
+        raise ValueError(
+            f"`balancing.actor_method` is {config.actor_method!r}, which takes logarithms or ratios of"
+            " losses; the actor's losses are negative at times. Use another method, or `same`."
+        )
+    return config.actor_method
 
 
 def _step(optimizer: torch.optim.Adam, finite: Tensor) -> None:

@@ -16,8 +16,11 @@ class LS(Weighting):
     """
 
     needs = Needs.NOTHING
+    informed = "losses"
     paper = "Caruana, 1997 (uniform sum)"
 
     def task_weights(self, signals: Signals) -> Tensor:
-        """Ones, `[m]`, zero for a masked task."""
-        return signals.finite_rows().to(torch.get_default_dtype())
+        """Ones, `[m]`."""
+        return torch.ones(
+            self.num_tasks, dtype=torch.get_default_dtype(), device=signals.finite_rows().device
+        )

@@ -14,19 +14,20 @@ from mtrl.balancing.gramian import norms
 class SAMGS(Aggregator):
     """Equalise the gradients where their magnitudes differ, otherwise weigh them by momentum.
 
-    With magnitude similarities `psi_ij = 2 |g_i||g_j| / (|g_i|^2 + |g_j|^2)` and their mean (or minimum)
-    Psi, first moments m_i of the rows and h of `(1 - Psi)^2`, both bias-corrected:
+    With magnitude similarities `psi_ij = 2 |g_i||g_j| / (|g_i|^2 + |g_j|^2)` and their mean (or
+    minimum) Psi, first moments m_i of the rows and h of `(1 - Psi)^2`, both bias-corrected:
     `d = sum_i (mean norm / |g_i|) g_i` if Psi < threshold, else `d = sum_i |m_i| g_i / sqrt(h)`,
     where `|m_i|` is element-wise.
 
     Source: "Gradient similarity surgery" (SAM-GS), Algorithm 1 and section 5.3.
     Differs from the authors' code: one state per component instead of one for critic, actor and
     temperature; first moments start at 0, not 1; zero rows are left out instead of making NaN; the
-    direction is not multiplied by m. `similarity: mean` is the mean over pairs i < j as in the code;
-    `paper_mean` is the printed mean over all i, j; `min` is section 5.3's choice for RL, in the
-    trigger and in h; with `h_similarity: mean` only in the trigger, as in the authors' RL code.
+    direction is not multiplied by m. `similarity: mean` is the mean over pairs i < j as in the
+    code; `paper_mean` is the printed mean over all i, j; `min` is section 5.3's choice for RL, in
+    the trigger and in h; with `h_similarity: mean` only in the trigger, as in the authors' RL code.
     State: first moments `[m, n]`, h, and the number of steps.
     Scale: linear in J when equalising, quadratic in the momentum branch.
+    Cost: the Gramian, and a few passes over the matrix `[m, n]` and its moments.
 
     Args:
         threshold: gamma, similarity below which to equalise; the authors' best is 0.9.
@@ -38,6 +39,8 @@ class SAMGS(Aggregator):
     """
 
     needs = Needs.GRAMIAN | Needs.MATRIX
+    informed = "refused"
+    refusal = "equalising the rows divides omega out, and its momentum is per coordinate"
     paper = "SAM-GS: gradient similarity surgery"
 
     def __init__(
@@ -91,8 +94,8 @@ class SAMGS(Aggregator):
         self.steps += 1
         self.moments.lerp_(matrix.to(self.moments.dtype), 1.0 - self.beta1)
         self.h.mul_(self.beta2).add_((1.0 - self.beta2) * (1.0 - driver) ** 2 + self.epsilon)
-        moment_scale = 1.0 / (1.0 - self.beta1**self.steps)
-        h = self.h / (1.0 - self.beta2**self.steps)
+        moment_scale = 1.0 / (1.0 - self.beta1 ** self.steps.double())
+        h = self.h / (1.0 - self.beta2 ** self.steps.double())
 
         equalise = trigger < self.threshold
         alive = length > 0

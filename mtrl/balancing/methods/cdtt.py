@@ -1,0 +1,85 @@
+"""CDTT: central direction with task tension."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from mtrl.balancing.base import Needs, Signals, Weighting
+from mtrl.balancing.gramian import norms
+from mtrl.balancing.solvers import unit_min_norm
+from mtrl.balancing.solving import solve_on_host
+
+
+class CDTT(Weighting):
+    """EDM's direction, pulled towards the tasks that fall behind.
+
+    `d = d_0 + sum_i c_i (g_i - d_0) / |g_i - d_0|` with `c_i = alpha / (1 + exp(e - e delta_i)) + 1
+    - alpha` and `delta_i` the growth of the mean gradient norm over a window plus `log10 loss_i`.
+
+    Source: Gama and Grassi's comparison, equations of CDTT; no official code was found.
+    Differs: the window's length, unpublished, is 10 steps; a task whose gradient is d_0 itself has
+    no tension.
+    State: the last norms `[window, m]`, the mean norm before `[m]`, the number of steps.
+    Scale: none: the tension consists of unit vectors, so d is not homogeneous in J.
+    Cost: the Gramian, O(m^4) at worst on the host.
+
+    Args:
+        tension: alpha in [0, 1]; 0.2, 0.6 or 1 by benchmark.
+        window: steps over which norms are averaged.
+    """
+
+    needs = Needs.LOSSES | Needs.GRAMIAN
+    positive_losses = True
+    capturable = False
+    informed = "refused"
+    refusal = "its central direction does not change when a task's gradient is scaled"
+    paper = "CDTT, Gama and Grassi"
+
+    def __init__(
+        self,
+        num_tasks: int,
+        num_shared: int,
+        *,
+        seed: int = 0,
+        tension: float = 0.2,
+        window: int = 10,
+    ) -> None:
+        super().__init__(num_tasks, num_shared, seed=seed)
+        if not 0 <= tension <= 1:
+            raise ValueError(f"`tension` should be in [0, 1]. Found {tension}.")
+        if window < 1:
+            raise ValueError(f"`window` should be at least 1 step. Found {window}.")
+        self.tension = tension
+        self.window = window
+        self.history: Tensor
+        self.mean_before: Tensor
+        self.steps: Tensor
+        self.register_buffer("history", torch.zeros(window, num_tasks, dtype=torch.float64))
+        self.register_buffer("mean_before", torch.zeros(num_tasks, dtype=torch.float64))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def task_weights(self, signals: Signals) -> Tensor:
+        """Weights of d, `[m]`; zero for a zero row."""
+        gramian, length = signals.gramian, norms(signals.gramian)
+        base = solve_on_host(self, gramian, unit_min_norm)
+
+        slot = torch.arange(self.window, device=length.device) == self.steps % self.window
+        self.history.copy_(torch.where(slot[:, None], length, self.history))
+        self.steps += 1
+        mean = self.history.sum(0) / self.steps.clamp_max(self.window)
+        before = torch.where(self.mean_before > 0, self.mean_before, mean)
+        growth = torch.where(before > 0, mean / before.clamp_min(1e-300), 1.0)
+        self.mean_before.copy_(mean)
+
+        delta = growth + signals.positive_losses.log10()
+        pull = self.tension * torch.sigmoid(math.e * (delta - 1.0)) + 1.0 - self.tension
+        product = gramian @ base
+        # |g_i - d|^2 cancels where g_i is d; what is left below rounding is no direction.
+        terms = gramian.diagonal() + base @ product
+        square = terms - 2.0 * product
+        apart = (length > 0) & (square > 1e-12 * terms)
+        share = torch.where(apart, pull / square.clamp_min(1e-300).sqrt(), 0.0)
+        return base * (1.0 - share.sum()) + share

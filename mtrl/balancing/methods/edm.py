@@ -1,0 +1,33 @@
+"""EDM: equal descent for every task."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from mtrl.balancing.base import Needs, Signals, Weighting
+from mtrl.balancing.solvers import unit_min_norm
+from mtrl.balancing.solving import solve_on_host
+
+
+class EDM(Weighting):
+    """MGDA on unit gradients: the bisector of the hull, whatever the magnitudes.
+
+    With `mu` the min-norm weights of the unit gradients, `a_i = (mu_i / |g_i|) / sum_j (mu_j /
+    |g_j|)`.
+
+    Source: Katrutsa et al., 2020, as restated by Gama and Grassi; no official code was found.
+    Differs: does not, beyond an exact min-norm point.
+    State: none. Scale: weights sum to 1; J -> s J gives d -> s d; scaling one task's gradient
+    changes the length alone. Equal angles to all tasks where all mu are positive.
+    Cost: the Gramian, O(m^4) at worst on the host.
+    """
+
+    needs = Needs.GRAMIAN
+    capturable = False
+    informed = "refused"
+    refusal = "its direction does not change when a task's gradient is scaled"
+    paper = "EDM, Katrutsa et al. 2020"
+
+    def task_weights(self, signals: Signals) -> Tensor:
+        """Weights, `[m]`; zero for a zero row."""
+        return solve_on_host(self, signals.gramian, unit_min_norm)

@@ -1,0 +1,87 @@
+"""FAMO: fast adaptive multitask optimisation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mtrl.balancing.adam import Adam
+from mtrl.balancing.base import Needs, Signals, Weighting
+
+
+class FAMO(Weighting):
+    """Weigh tasks so that all losses fall at the same relative rate, without per-task gradients.
+
+    `w_i = (z_i / D_i) / sum_j (z_j / D_j)` with `z = softmax(logits)` and D the losses above their
+    minima. After the optimiser's step the losses on the same batch are read again, and the logits
+    of the tasks that improved most fall by one Adam step.
+
+    Source: Liu et al., NeurIPS 2023, Algorithm 1.
+    Differs from the released RL code: the normaliser divides (there it multiplies, which makes the
+    step grow as 1 / loss^2), and the losses are read again with the noise and targets of the batch.
+    State: logits `[m]`, their moments, the log-losses before the step `[m]`, minima `[m]`.
+    Scale: weights sum to 1. Cost: one plain backward pass and one more forward pass.
+
+    Args:
+        learning_rate: of the logits; 0.025, or 0.01 for RL.
+        weight_decay: gamma; 0.001 on most benchmarks, 0.01 on Cityscapes and in the RL script.
+        min_losses: the lowest loss that can be reached, for all tasks or for each.
+    """
+
+    needs = Needs.LOSSES | Needs.LOSSES_AFTER
+    positive_losses = True
+    informed = "refused"
+    refusal = "only relative changes of the losses count, which divides omega out"
+    paper = "FAMO, NeurIPS 2023"
+
+    def __init__(
+        self,
+        num_tasks: int,
+        num_shared: int,
+        *,
+        seed: int = 0,
+        learning_rate: float = 0.025,
+        weight_decay: float = 1e-3,
+        min_losses: float | Sequence[float] = 0.0,
+    ) -> None:
+        super().__init__(num_tasks, num_shared, seed=seed)
+        minima = torch.as_tensor(min_losses, dtype=torch.float64)
+        if minima.dim() and len(minima) != num_tasks:
+            raise ValueError(
+                f"`min_losses` should be one number or one for each of {num_tasks} tasks. Found"
+                f" {len(minima)}."
+            )
+        self.logits: Tensor
+        self.log_before: Tensor
+        self.min_losses: Tensor
+        self.register_buffer("logits", torch.zeros(num_tasks, dtype=torch.float64))
+        self.register_buffer("log_before", torch.zeros(num_tasks, dtype=torch.float64))
+        self.register_buffer("min_losses", minima.expand(num_tasks).clone())
+        self.adam = Adam(num_tasks, learning_rate, weight_decay=weight_decay)
+
+    @classmethod
+    def example_tasks(cls, options: dict[str, object]) -> int:
+        """As many tasks as there are minima."""
+        minima = options.get("min_losses", 0.0)
+        return len(minima) if isinstance(minima, Sequence) else 2
+
+    def task_weights(self, signals: Signals) -> Tensor:
+        """`[m]`; the losses are kept for :meth:`observe_after`."""
+        gap = self._gap(signals.losses)
+        self.log_before.copy_(gap.log())
+        share = self.logits.softmax(0) / gap
+        return share / share.sum()
+
+    @torch.no_grad()
+    def observe_after(self, losses: Tensor) -> None:
+        """One step of the logits on the change of the log-losses."""
+        finite = torch.isfinite(losses)
+        improvement = torch.where(finite, self.log_before - self._gap(losses).log(), 0.0)
+        share = self.logits.softmax(0)
+        self.adam.descend(self.logits, share * (improvement - share @ improvement))
+
+    def _gap(self, losses: Tensor) -> Tensor:
+        gap = (losses.detach().double() - self.min_losses).nan_to_num(nan=1.0)
+        return gap.clamp(0.0, 1e100) + 1e-8

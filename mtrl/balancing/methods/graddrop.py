@@ -1,0 +1,48 @@
+"""GradDrop: gradient sign dropout."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mtrl.balancing.base import Aggregator, Needs, Signals
+from mtrl.balancing.rng import CounterRandom
+
+
+class GradDrop(Aggregator):
+    """Per coordinate, keep the gradients of one sign, drawn in proportion to its share.
+
+    With `P = (1 + sum_i g_i / sum_i |g_i|) / 2`, positive entries stay with probability P and
+    negative ones with 1 - P, so that the mean over draws is the plain sum.
+
+    Source: Chen et al., NeurIPS 2020, Algorithm 1, on the shared parameters with `f` the identity.
+    Differs from the paper: it works on parameters, not on activations, whose per-task gradients are
+    orthogonal where tasks have their own inputs; the draws come from a checkpointed counter.
+    State: a counter. Scale: J -> s J gives d -> s d.
+    Cost: the matrix `[m, n]` and n random numbers.
+
+    Args:
+        leak: share of every gradient that is kept whatever the draw.
+    """
+
+    needs = Needs.MATRIX
+    paper = "GradDrop, NeurIPS 2020"
+
+    def __init__(
+        self, num_tasks: int, num_shared: int, *, seed: int = 0, leak: float = 0.0
+    ) -> None:
+        super().__init__(num_tasks, num_shared, seed=seed)
+        if not 0 <= leak <= 1:
+            raise ValueError(f"`leak` should be in [0, 1]. Found {leak}.")
+        self.leak = leak
+        self.random = CounterRandom(seed)
+
+    def direction(self, signals: Signals) -> Tensor:
+        """`[n]`; no coordinate mixes signs unless there is a leak."""
+        matrix = signals.gradients.matrix()
+        size = matrix.abs().sum(0)
+        purity = torch.where(size > 0, 0.5 * (1.0 + matrix.sum(0) / size), 0.5)
+        draw = self.random.uniform(matrix.shape[1]).to(matrix.dtype)
+        keep = torch.where(purity > draw, matrix > 0, matrix < 0)
+        self.metrics["sign_purity"] = (2.0 * purity - 1.0).abs().mean()
+        return torch.where(keep, matrix, self.leak * matrix).sum(0)

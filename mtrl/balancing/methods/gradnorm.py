@@ -1,0 +1,76 @@
+"""GradNorm: gradient normalisation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mtrl.balancing.adam import Adam
+from mtrl.balancing.base import Needs, Signals, Weighting
+from mtrl.balancing.gramian import norms
+
+
+class GradNorm(Weighting):
+    """Learn weights that give every task a gradient norm fit for its pace of training.
+
+    Minimises `sum_i |w_i n_i - target_i|` over w, with `target_i = mean(w n) r_i^alpha` held
+    constant and `r_i` the task's loss relative to its first, divided by the mean over tasks.
+
+    Source: Chen et al., ICML 2018, Algorithm 1.
+    Differs from the paper: norms are those of the whole trunk, not of its last layer. Differs from
+    the RL code that is public: the first losses are kept (there they are overwritten at every step)
+    and the weights are renormalised. Weights are bounded below by 0.001.
+    State: w `[m]` and its moments, the first losses `[m]`, whether they are known.
+    Scale: weights sum to m. Cost: per-task gradients, of which only the norms are read.
+
+    Args:
+        restoring_force: alpha; 1.5 in the paper, 0.12 in a public MT10 code. 0 makes norms equal.
+        learning_rate: of w.
+    """
+
+    needs = Needs.LOSSES | Needs.GRAMIAN
+    positive_losses = True
+    informed = "refused"
+    refusal = "it drives the weighted gradient norms to a target, which divides omega out"
+    paper = "GradNorm, ICML 2018"
+
+    def __init__(
+        self,
+        num_tasks: int,
+        num_shared: int,
+        *,
+        seed: int = 0,
+        restoring_force: float = 1.5,
+        learning_rate: float = 0.025,
+    ) -> None:
+        super().__init__(num_tasks, num_shared, seed=seed)
+        if restoring_force < 0:
+            raise ValueError(f"`restoring_force` should not be negative. Found {restoring_force}.")
+        self.restoring_force = restoring_force
+        self.scales: Tensor
+        self.first_losses: Tensor
+        self.started: Tensor
+        self.register_buffer("scales", torch.ones(num_tasks, dtype=torch.float64))
+        self.register_buffer("first_losses", torch.ones(num_tasks, dtype=torch.float64))
+        self.register_buffer("started", torch.zeros((), dtype=torch.bool))
+        self.adam = Adam(num_tasks, learning_rate)
+
+    def task_weights(self, signals: Signals) -> Tensor:
+        """w, `[m]`, before this step's update."""
+        losses, length = signals.positive_losses, norms(signals.gramian)
+        self.first_losses.copy_(torch.where(self.started, self.first_losses, losses))
+        self.started.fill_(True)
+        weights = self.scales.clone()
+
+        ratio = losses / self.first_losses
+        pace = (ratio / ratio.mean()).clamp(1e-12, 1e12) ** self.restoring_force
+        scaled = weights * length
+        target = scaled.mean() * pace
+        # The sign of a difference that is rounding would move the weights by a full Adam step.
+        away = (scaled - target).abs() > 1e-9 * scaled.mean()
+        relative = length / length.mean().clamp_min(1e-300)
+        gradient = torch.where(away, relative * torch.sign(scaled - target), 0.0)
+        self.adam.descend(self.scales, gradient)
+        self.scales.clamp_(min=1e-3)
+        self.scales.mul_(self.num_tasks / self.scales.sum())
+        return weights

@@ -1,0 +1,47 @@
+"""GradVac: gradient vaccine."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mtrl.balancing.base import Needs, Signals, Weighting
+from mtrl.balancing.projections import row_weights, vaccinate
+from mtrl.balancing.rng import CounterRandom
+
+
+class GradVac(Weighting):
+    """Each gradient is turned towards every other until their cosine reaches its moving average.
+
+    With targets of zero that never move it is PCGrad.
+
+    Source: Wang et al., ICLR 2021, Algorithm 1, for the whole trunk.
+    Differs from released code: coefficients and the Gramian instead of rows; cosines are clamped,
+    where rounding past 1 gives NaN; the decay is the paper's 0.01 (LibMTL: 0.5).
+    State: targets rho `[m, m]` and a counter. Scale: J -> s J gives d -> s d.
+    Cost: the Gramian, O(m^4) in m steps.
+
+    Args:
+        decay: beta, weight of the newest cosine in the moving average.
+    """
+
+    needs = Needs.GRAMIAN
+    paper = "GradVac, ICLR 2021"
+
+    def __init__(
+        self, num_tasks: int, num_shared: int, *, seed: int = 0, decay: float = 0.01
+    ) -> None:
+        super().__init__(num_tasks, num_shared, seed=seed)
+        if not 0 <= decay <= 1:
+            raise ValueError(f"`decay` should be in [0, 1]. Found {decay}.")
+        self.decay = decay
+        self.targets: Tensor
+        self.register_buffer("targets", torch.zeros(num_tasks, num_tasks, dtype=torch.float64))
+        self.random = CounterRandom(seed)
+
+    def task_weights(self, signals: Signals) -> Tensor:
+        """Sums of the coefficients, `[m]`."""
+        order = self.random.permutations(self.num_tasks, self.num_tasks)
+        rows, targets = vaccinate(signals.gramian, order, self.targets, self.decay)
+        self.targets.copy_(targets)
+        return row_weights(signals.gramian, rows)

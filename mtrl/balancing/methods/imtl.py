@@ -1,0 +1,60 @@
+"""IMTL: impartial losses and impartial gradients together."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from mtrl.balancing.base import Needs, Signals, Weighting
+from mtrl.balancing.methods.imtl_l import LossScales
+from mtrl.balancing.solvers import equal_projections
+from mtrl.balancing.solving import solve_on_host
+
+
+class IMTL(Weighting):
+    """IMTL-G on the gradients of losses that IMTL-L scales.
+
+    The direction is IMTL-G's, which scaling a loss does not change; the learned scales set its
+    length.
+
+    Source: Liu et al., "Towards impartial multi-task learning", ICLR 2021, Algorithm 1.
+    Differs from released codes: as IMTL-G and IMTL-L here; IMTL-G's weights are not applied to the
+    update of the scales (as in LibMTL).
+    State: s `[m]` and its moments. Scale: IMTL-G's weights of the scaled rows sum to 1.
+    Cost: the Gramian, O(m^3) on the host.
+
+    Args:
+        learning_rate: of s.
+        limit: largest absolute value of s.
+        negative_limit: see IMTL-G.
+    """
+
+    needs = Needs.LOSSES | Needs.GRAMIAN
+    positive_losses = True
+    capturable = False
+    informed = "refused"
+    refusal = "its direction does not change when a task's gradient is scaled"
+    paper = "IMTL, ICLR 2021"
+
+    def __init__(
+        self,
+        num_tasks: int,
+        num_shared: int,
+        *,
+        seed: int = 0,
+        learning_rate: float = 0.025,
+        limit: float = 10.0,
+        negative_limit: float = 10.0,
+    ) -> None:
+        super().__init__(num_tasks, num_shared, seed=seed)
+        if negative_limit < 0:
+            raise ValueError(f"`negative_limit` should not be negative. Found {negative_limit}.")
+        self.scales = LossScales(num_tasks, learning_rate, limit)
+        self.negative_limit = negative_limit
+
+    def task_weights(self, signals: Signals) -> Tensor:
+        """Weights of the unscaled rows, `[m]`."""
+        scale = self.scales.advance(signals.positive_losses)
+        scaled = signals.gramian * scale[:, None] * scale[None, :]
+        return scale * solve_on_host(
+            self, scaled, lambda m: equal_projections(m, self.negative_limit)
+        )

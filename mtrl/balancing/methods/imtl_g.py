@@ -1,0 +1,46 @@
+"""IMTL-G: impartial gradients, with equal projections on every task."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from mtrl.balancing.base import Needs, Signals, Weighting
+from mtrl.balancing.solvers import equal_projections
+from mtrl.balancing.solving import solve_on_host
+
+
+class IMTLG(Weighting):
+    """The direction whose projections on all unit gradients are equal.
+
+    Source: Liu et al., "Towards impartial multi-task learning", ICLR 2021, equation 6, in the form
+    `a ~ M^-1 |g|`, which is the paper's without a distinguished first task.
+    Differs from released codes: dependent rows use the pseudo-inverse; where no such direction
+    exists or the weights run away, the min-norm point of the unit gradients (EDM) is taken and
+    counted as a failure. Weights may be negative down to a limit, as in the paper.
+    State: none. Scale: weights sum to 1; J -> s J gives d -> s d; scaling one task's gradient
+    leaves the direction unchanged. With two tasks it equals EDM.
+    Cost: the Gramian, O(m^3) on the host.
+
+    Args:
+        negative_limit: lowest scaled weight `a_i |g_i|`, as a multiple of minus their mean.
+    """
+
+    needs = Needs.GRAMIAN
+    capturable = False
+    informed = "refused"
+    refusal = "its direction does not change when a task's gradient is scaled"
+    paper = "IMTL-G, ICLR 2021"
+
+    def __init__(
+        self, num_tasks: int, num_shared: int, *, seed: int = 0, negative_limit: float = 10.0
+    ) -> None:
+        super().__init__(num_tasks, num_shared, seed=seed)
+        if negative_limit < 0:
+            raise ValueError(f"`negative_limit` should not be negative. Found {negative_limit}.")
+        self.negative_limit = negative_limit
+
+    def task_weights(self, signals: Signals) -> Tensor:
+        """Weights, `[m]`; zero for a zero row."""
+        return solve_on_host(
+            self, signals.gramian, lambda m: equal_projections(m, self.negative_limit)
+        )

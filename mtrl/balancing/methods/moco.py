@@ -1,0 +1,111 @@
+"""MoCo: multi-objective gradient correction."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from mtrl.balancing.base import Aggregator, Needs, Signals
+from mtrl.balancing.gradients import TaskGradients
+
+
+class MoCo(Aggregator):
+    """Track the gradients by moving averages Y, and the min-norm weights by projected steps.
+
+    `Y <- Y - beta_t (Y - J)`, `lambda <- P(lambda - gamma_t (Y Y' + rho I) lambda)`, `d = Y'
+    lambda`.
+
+    Source: Fernando et al., ICLR 2023, Algorithm 1. Step sizes decay as `t^-0.5` from LibMTL's
+    values.
+    Differs from LibMTL: rows are the gradients themselves and P is the projection on the simplex,
+    as in the paper; `rows: loss` and `projection: softmax` are LibMTL's forms.
+    State: Y `[m, n]`, lambda `[m]`, the number of steps. Scale: lambda sums to 1. The step of
+    lambda grows with the square of the gradients, so it depends on their scale.
+    Cost: the matrix `[m, n]`, one moving average and one Gramian of it.
+
+    Args:
+        tracking_rate: beta at the first step.
+        weight_rate: gamma at the first step.
+        regularisation: rho.
+        rows: `raw`, or `loss`: unit gradients times the absolute loss.
+        projection: `simplex` or `softmax`.
+    """
+
+    needs = Needs.MATRIX
+    paper = "MoCo, ICLR 2023"
+
+    def __init__(
+        self,
+        num_tasks: int,
+        num_shared: int,
+        *,
+        seed: int = 0,
+        tracking_rate: float = 0.5,
+        weight_rate: float = 0.1,
+        regularisation: float = 0.0,
+        rows: Literal["raw", "loss"] = "raw",
+        projection: Literal["simplex", "softmax"] = "simplex",
+    ) -> None:
+        super().__init__(num_tasks, num_shared, seed=seed)
+        if not 0 < tracking_rate <= 1:
+            raise ValueError(f"`tracking_rate` should be in (0, 1]. Found {tracking_rate}.")
+        if weight_rate < 0 or regularisation < 0:
+            raise ValueError(
+                "`weight_rate` and `regularisation` should not be negative. Found"
+                f" {weight_rate} and {regularisation}."
+            )
+        if rows not in ("raw", "loss"):
+            raise ValueError(f"`rows` should be raw or loss. Found {rows!r}.")
+        if projection not in ("simplex", "softmax"):
+            raise ValueError(f"`projection` should be simplex or softmax. Found {projection!r}.")
+        self.tracking_rate = tracking_rate
+        self.weight_rate = weight_rate
+        self.regularisation = regularisation
+        self.rows = rows
+        self.projection = projection
+        if rows == "loss":
+            self.needs = Needs.MATRIX | Needs.GRAMIAN | Needs.LOSSES
+        self.tracked: Tensor
+        self.mixture: Tensor
+        self.steps: Tensor
+        self.register_buffer("tracked", torch.zeros(num_tasks, num_shared))
+        self.register_buffer(
+            "mixture", torch.full((num_tasks,), 1.0 / num_tasks, dtype=torch.float64)
+        )
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def direction(self, signals: Signals) -> Tensor:
+        """`Y' lambda`, `[n]`."""
+        matrix = signals.gradients.matrix()
+        if self.rows == "loss":
+            length = signals.gramian.diagonal().clamp_min(0.0).sqrt()
+            scale = torch.where(length > 0, signals.losses.abs() / length.clamp_min(1e-300), 0.0)
+            matrix = matrix * scale.to(matrix.dtype)[:, None]
+        self.steps += 1
+        decay = self.steps.double() ** -0.5
+        rate = (self.tracking_rate * decay).to(self.tracked.dtype)
+        self.tracked.lerp_(matrix.to(self.tracked.dtype), rate)
+        product = TaskGradients([self.tracked]).gramian() @ self.mixture
+        step = self.weight_rate * decay * (product + self.regularisation * self.mixture)
+        moved = self.mixture - step.nan_to_num()
+        if self.projection == "softmax":
+            self.mixture.copy_(moved.softmax(0))
+        else:
+            self.mixture.copy_(project_on_simplex(moved))
+        self.metrics["weights"] = self.mixture.clone()
+        return (self.mixture.to(self.tracked.dtype) @ self.tracked).to(matrix.dtype)
+
+
+def project_on_simplex(point: Tensor) -> Tensor:
+    """The nearest point with entries that are not negative and sum to 1, `[m]`.
+
+    Source: Held, Wolfe and Crowder, Mathematical Programming 6, 1974, by sorting.
+    """
+    point = point - point.amax()  # shifting does not change the projection and saves digits
+    ordered = point.sort(descending=True).values
+    count = torch.arange(1, len(point) + 1, dtype=point.dtype, device=point.device)
+    shift = (ordered.cumsum(0) - 1.0) / count
+    active = (ordered > shift).sum().clamp_min(1)
+    return (point - shift.gather(0, (active - 1).view(1))).clamp_min(0.0)

@@ -1,0 +1,34 @@
+"""PCGrad: projecting conflicting gradients."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from mtrl.balancing.base import Needs, Signals, Weighting
+from mtrl.balancing.projections import project_conflicts, row_weights
+from mtrl.balancing.rng import CounterRandom
+
+
+class PCGrad(Weighting):
+    """Each gradient loses its component against every other that it conflicts with; the rest is
+    summed.
+
+    Source: Yu et al., NeurIPS 2020, Algorithm 1.
+    Differs from released codes: it works on coefficients and the Gramian, which is the same to
+    rounding; every task has its own random order, from the method's own checkpointed generator.
+    State: a counter. Scale: the plain sum where nothing conflicts; J -> s J gives d -> s d.
+    Cost: the Gramian, O(m^3) in m steps.
+    """
+
+    needs = Needs.GRAMIAN
+    paper = "PCGrad, NeurIPS 2020"
+
+    def __init__(self, num_tasks: int, num_shared: int, *, seed: int = 0) -> None:
+        super().__init__(num_tasks, num_shared, seed=seed)
+        self.random = CounterRandom(seed)
+
+    def task_weights(self, signals: Signals) -> Tensor:
+        """Sums of the projection coefficients, `[m]`."""
+        order = self.random.permutations(self.num_tasks, self.num_tasks)
+        rows = project_conflicts(signals.gramian, order)
+        return row_weights(signals.gramian, rows)

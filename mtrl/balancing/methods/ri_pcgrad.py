@@ -1,0 +1,39 @@
+"""RI-PCGrad: PCGrad with the projected gradients rescaled."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mtrl.balancing.base import Needs, Signals, Weighting
+from mtrl.balancing.gramian import cosines
+from mtrl.balancing.projections import project_conflicts, row_weights
+from mtrl.balancing.rng import CounterRandom
+
+
+class RIPCGrad(Weighting):
+    """PCGrad, with every projected gradient brought back to its original norm before the sum.
+
+    Source: our reading of one sentence about RI-PCGrad in the RGB paper (a rescaling step keeps the
+    information on magnitudes after the projection); no formula or code is public, so no fidelity to
+    the original is claimed.
+    Differs: unknown. A gradient that projection leaves without length stays zero.
+    State: a counter. Scale: each term has the norm of its gradient; J -> s J gives d -> s d.
+    Cost: the Gramian, O(m^3) in m steps.
+    """
+
+    needs = Needs.GRAMIAN
+    paper = "RI-PCGrad, our reading of its mention in RGB"
+
+    def __init__(self, num_tasks: int, num_shared: int, *, seed: int = 0) -> None:
+        super().__init__(num_tasks, num_shared, seed=seed)
+        self.random = CounterRandom(seed)
+
+    def task_weights(self, signals: Signals) -> Tensor:
+        """Sums of the rescaled projection coefficients, `[m]`."""
+        order = self.random.permutations(self.num_tasks, self.num_tasks)
+        rows = project_conflicts(signals.gramian, order)
+        length = ((rows @ cosines(signals.gramian)) * rows).sum(1).clamp_min(0.0).sqrt()
+        # Below the root of rounding a length is noise, and so is its direction.
+        scale = torch.where(length > 1e-7, 1.0 / length.clamp_min(1e-300), 0.0)
+        return row_weights(signals.gramian, rows * scale[:, None])

@@ -1,0 +1,52 @@
+"""RLW: random loss weighting."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+
+from mtrl.balancing.base import Needs, Signals, Weighting
+from mtrl.balancing.rng import CounterRandom
+
+
+class RLW(Weighting):
+    """Weights drawn afresh at every step, whatever the losses: a control for all weightings.
+
+    Source: Lin et al., "Reasonable effectiveness of random weighting", TMLR 2022: softmax of
+    normals; Dirichlet(1, ..., 1) after Gama and Grassi's comparison.
+    Differs from the released code: the numbers come from the method's own checkpointed generator.
+    State: a counter. Scale: weights sum to 1, so a step is 1/m of the plain sum's on average.
+    Cost: one plain backward pass.
+
+    Args:
+        distribution: `normal`, the softmax of standard normals, or `dirichlet`, uniform on the
+            simplex, which is more spread.
+    """
+
+    needs = Needs.NOTHING
+    informed = "losses"
+    paper = "RLW, TMLR 2022"
+
+    def __init__(
+        self,
+        num_tasks: int,
+        num_shared: int,
+        *,
+        seed: int = 0,
+        distribution: Literal["normal", "dirichlet"] = "normal",
+    ) -> None:
+        super().__init__(num_tasks, num_shared, seed=seed)
+        if distribution not in ("normal", "dirichlet"):
+            raise ValueError(
+                f"`distribution` should be normal or dirichlet. Found {distribution!r}."
+            )
+        self.distribution = distribution
+        self.random = CounterRandom(seed)
+
+    def task_weights(self, signals: Signals) -> Tensor:
+        """Random weights, `[m]`."""
+        if self.distribution == "normal":
+            return self.random.normal(self.num_tasks).softmax(0)
+        exponentials = -self.random.uniform(self.num_tasks).log()
+        return exponentials / exponentials.sum()

@@ -1,0 +1,27 @@
+"""SI: scale-invariant loss, the sum of logarithms."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from mtrl.balancing.base import Needs, Signals, Weighting
+
+
+class SI(Weighting):
+    """Descend `sum_i log loss_i`: each task weighs the inverse of its loss.
+
+    Source: the scale-invariant baseline of Nash-MTL (ICML 2022), section 6.
+    Differs from the released code: a loss below 1e-12 counts as 1e-12 instead of giving infinity.
+    State: none. Scale: `w_i loss_i = 1`; a loss times any constant leaves the direction unchanged.
+    Cost: one plain backward pass.
+    """
+
+    needs = Needs.LOSSES
+    positive_losses = True
+    informed = "refused"
+    refusal = "the logarithm divides omega out: log(omega loss) has the gradient of log(loss)"
+    paper = "scale-invariant loss (baseline of Nash-MTL, ICML 2022)"
+
+    def task_weights(self, signals: Signals) -> Tensor:
+        """Inverse losses, `[m]`."""
+        return 1.0 / signals.positive_losses

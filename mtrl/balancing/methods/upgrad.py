@@ -1,0 +1,29 @@
+"""UPGrad: unconflicting projection of gradients."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from mtrl.balancing.base import Needs, Signals, Weighting
+from mtrl.balancing.solvers import dual_cone_weights
+from mtrl.balancing.solving import solve_on_host
+
+
+class UPGrad(Weighting):
+    """Project every gradient on the cone of directions that conflict with no task, and average.
+
+    Source: Quinton and Rey, "Jacobian descent for multi-objective optimization", 2024, equation 3.
+    Differs from TorchJD: the quadratic programs are solved exactly by active sets on the cosines,
+    so there is no absolute regularisation and the method is homogeneous.
+    State: none. Scale: the mean where nothing conflicts; J -> s J gives d -> s d. No task's loss
+    increases to first order.
+    Cost: the Gramian, m quadratic programs on the host.
+    """
+
+    needs = Needs.GRAMIAN
+    capturable = False
+    paper = "UPGrad, Quinton and Rey 2024"
+
+    def task_weights(self, signals: Signals) -> Tensor:
+        """Weights, `[m]`; zero for a zero row."""
+        return solve_on_host(self, signals.gramian, dual_cone_weights) / self.num_tasks

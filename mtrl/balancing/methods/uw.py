@@ -1,0 +1,62 @@
+"""UW: uncertainty weighting."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mtrl.balancing.adam import Adam
+from mtrl.balancing.base import Needs, Signals, Weighting
+
+
+class UW(Weighting):
+    """Learn `s_i` in `sum_i (exp(-s_i) loss_i + s_i) / 2`, where `exp(s_i)` is a task's noise.
+
+    Source: Kendall, Gal and Cipolla, CVPR 2018, equation 7 with s = log sigma^2.
+    Differs from the released code: s has an Adam of its own inside the method's state instead of a
+    group in the model's optimiser; s is bounded by `limit`. The classification form without the
+    factor 1/2 is not distinguished.
+    State: s `[m]` and its moments. Scale: at the optimum `w_i loss_i = 1/2`. A loss below zero has
+    no
+    optimum: its s falls to the bound, which is why the method is kept to positive losses.
+    Cost: one plain backward pass.
+
+    Args:
+        learning_rate: of s; 0.025 in released code for supervised problems, 0.01 for MT10.
+        initial: s at the start; 0, or -0.5 in LibMTL.
+        limit: largest absolute value of s.
+    """
+
+    needs = Needs.LOSSES
+    positive_losses = True
+    informed = "losses"
+    paper = "uncertainty weighting, CVPR 2018"
+
+    def __init__(
+        self,
+        num_tasks: int,
+        num_shared: int,
+        *,
+        seed: int = 0,
+        learning_rate: float = 0.025,
+        initial: float = 0.0,
+        limit: float = 10.0,
+    ) -> None:
+        super().__init__(num_tasks, num_shared, seed=seed)
+        if limit <= 0 or abs(initial) > limit:
+            raise ValueError(
+                f"`limit` should be positive and at least |initial|. Found limit={limit},"
+                f" initial={initial}."
+            )
+        self.limit = limit
+        self.log_variance: Tensor
+        self.register_buffer("log_variance", torch.full((num_tasks,), initial, dtype=torch.float64))
+        self.adam = Adam(num_tasks, learning_rate)
+
+    def task_weights(self, signals: Signals) -> Tensor:
+        """`exp(-s) / 2`, `[m]`, before this step's update of s."""
+        precision = torch.exp(-self.log_variance)
+        gradient = 0.5 * (1.0 - precision * signals.losses.double().clamp(-1e300, 1e300))
+        self.adam.descend(self.log_variance, gradient.clamp(-1e100, 1e100))
+        self.log_variance.clamp_(-self.limit, self.limit)
+        return 0.5 * precision

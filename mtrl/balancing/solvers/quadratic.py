@@ -1,0 +1,193 @@
+"""Convex quadratic problems on the Gramian, solved exactly by active sets. Host code, float64.
+
+One problem carries them all: `min v'Cv / 2 - q'v` over `v >= 0`. Up to scale its solution is the
+min-norm point of a hull (q = 1); with other q it is a projection on the dual cone (UPGrad) and,
+with the level of q searched, CAGrad's problem.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mtrl.balancing.solvers.solution import Array, Solution, scaled_cosines
+
+_RIDGE = 1e-13  # on a unit diagonal: keeps opposed and duplicate rows solvable
+_STATIONARY = 1e-7  # |d| below this share of its terms is rounding: zero lies in the hull
+
+
+def nonnegative_quadratic(system: Array, linear: Array) -> tuple[Array, bool, int]:
+    """`min v'Cv / 2 - q'v` over `v >= 0` for positive definite C, by Lawson and Hanson's method.
+
+    Source: Lawson and Hanson, Solving Least Squares Problems, 1974, chapter 23, on the normal
+    equations.
+
+    Returns:
+        `(v, converged, iterations)`.
+    """
+    k = len(linear)
+    v = np.zeros(k)
+    passive = np.zeros(k, dtype=bool)
+    scale = np.abs(linear).max(initial=0.0)
+    tolerance = 1e-13 * scale
+    for iteration in range(1, 5 * k + 10):
+        slack = linear - system @ v
+        # The rounding of a sum is relative to its terms, which cancel near stationary points.
+        noise = 4e-16 * k * (np.abs(system) @ np.abs(v))
+        gain = np.where(passive, -np.inf, slack - tolerance - noise)
+        entering = int(gain.argmax())
+        if not gain[entering] > 0:
+            return v, True, iteration
+        passive[entering] = True
+        while True:
+            index = np.flatnonzero(passive)
+            try:
+                trial = np.linalg.solve(system[np.ix_(index, index)], linear[index])
+            except np.linalg.LinAlgError:
+                return v, False, iteration
+            if not np.isfinite(trial).all():
+                return v, False, iteration
+            if (trial > 0).all():
+                v = np.zeros(k)
+                v[index] = trial
+                break
+            current = v[index]
+            blocked = trial <= 0
+            with np.errstate(all="ignore"):
+                ratio = np.where(blocked, current / (current - trial), np.inf)
+            step = float(np.nan_to_num(ratio, nan=0.0).min())
+            moved = current + step * (trial - current)
+            leaving = blocked & (ratio <= step)
+            moved[leaving] = 0.0
+            v = np.zeros(k)
+            v[index] = np.maximum(moved, 0.0)
+            passive[index[leaving]] = False
+            if not passive.any():
+                return v, False, iteration
+    return v, False, 5 * k + 10
+
+
+def min_norm_point(gramian: Array) -> Solution:
+    """The weights of the shortest vector in the convex hull of the gradients; they sum to 1.
+
+    A zero row is itself the shortest vector; it is left out all the same, because a task without a
+    gradient has nothing to say about the direction. Where zero lies in the hull of the others the
+    status is `stationary`, and the combination is zero to rounding.
+    """
+    m = len(gramian)
+    used, norm, cosines = scaled_cosines(gramian)
+    weights = np.zeros(m)
+    if len(used) == 0:
+        return Solution(weights, "empty", 0.0, 0)
+    scaled, converged, iterations = _hull(cosines, norm)
+    weights[used] = scaled / norm
+    total = weights.sum()
+    if not (np.isfinite(total) and total > 0):
+        return Solution(np.zeros(m), "empty", 0.0, iterations)
+    weights /= total
+    scaled = scaled / total
+    products = norm * (cosines @ scaled)
+    square = float(scaled @ cosines @ scaled)
+    size = float(scaled.sum()) ** 2  # |d| were there no cancellation
+    if square <= _STATIONARY**2 * size:
+        distance = float(np.sqrt(max(0.0, square) / size))  # from zero, which is the answer
+        return Solution(weights, "stationary", distance, iterations)
+    residual = max(0.0, square - float(products.min())) / square
+    certified = converged and residual < 1e-3  # norms over 24 orders of magnitude can cost it
+    return Solution(weights, "ok" if certified else "stalled", residual, iterations)
+
+
+def _hull(cosines: Array, norm: Array) -> tuple[Array, bool, int]:
+    system = cosines + _RIDGE * np.eye(len(norm))
+    return nonnegative_quadratic(system, norm.min() / norm)
+
+
+def dual_cone_weights(gramian: Array) -> Solution:
+    """UPGrad: the sum over tasks of each gradient projected on the dual cone of all gradients.
+
+    Row i's projection is `J'w` for the w that minimises `w'Mw` subject to `w >= e_i`.
+    """
+    m = len(gramian)
+    used, norm, cosines = scaled_cosines(gramian)
+    weights = np.zeros(m)
+    if len(used) == 0:
+        return Solution(weights, "empty", 0.0, 0)
+    system = cosines + _RIDGE * np.eye(len(used))
+    total, residual, iterations, status = np.zeros(len(used)), 0.0, 0, "ok"
+    for i in range(len(used)):
+        # Scaled by the row's own norm, the projection of the unit row.
+        extra, converged, steps = nonnegative_quadratic(system, -cosines[:, i])
+        extra[i] += 1.0
+        total += norm[i] * extra
+        slack = cosines @ extra
+        residual = max(residual, -float(slack.min()) / max(1.0, float(extra.sum())))
+        iterations += steps
+        if not converged:
+            status = "stalled"
+    weights[used] = total / norm
+    if not np.isfinite(weights).all():
+        return Solution(np.zeros(m), "empty", 0.0, iterations)
+    return Solution(weights, status, residual, iterations)
+
+
+def conflict_averse(gramian: Array, radius: float) -> Solution:
+    """CAGrad: the d within `radius * |g_0|` of the mean g_0 whose worst `g_i . d` is largest.
+
+    For a level nu, the point nearest to g_0 with all `g_i . d >= nu` is `J'(b + v)` with b = 1/m
+    and v from one nonnegative quadratic problem. Its distance grows with nu and is convex in it, so
+    Newton's method from above, exact on each active set, finds the level whose distance is the
+    radius.
+
+    Returns:
+        Weights of d itself, `b + v`; the residual is the duality gap against `|g_0| max |g_i|`.
+    """
+    m = len(gramian)
+    used, norm, cosines = scaled_cosines(gramian)
+    weights = np.zeros(m)
+    if len(used) == 0:
+        return Solution(weights, "empty", 0.0, 0)
+    largest = norm.max()
+    norm = norm / largest
+    mean = norm / m  # scaled weights of g_0; zero rows count in m
+    length = float(np.sqrt(max(0.0, mean @ cosines @ mean)))
+    reach = radius * length
+    weights[used] = 1.0 / m
+    if reach == 0.0 or length <= _STATIONARY * mean.sum():
+        return Solution(weights, "ok" if radius == 0.0 else "stationary", 0.0, 0)
+
+    system = cosines + _RIDGE * np.eye(len(used))
+    base = cosines @ mean  # g_i . g_0 / |g_i|
+    level = float((norm * (base + reach)).min())  # no d within reach does better
+    best, status, iterations = np.zeros(len(used)), "stalled", 0
+    for _ in range(60):
+        v, converged, steps = nonnegative_quadratic(system, level / norm - base)
+        iterations += steps
+        if not converged:
+            break
+        best = v
+        distance = float(np.sqrt(max(0.0, v @ cosines @ v)))
+        if distance <= reach * (1.0 + 1e-12):
+            status = "ok"
+            break
+        # On this active set v is affine in the level: d(distance)/d(level) = sum(v / norm) /
+        # distance.
+        slope = float((v / norm).sum()) / distance
+        step = (distance - reach) / slope
+        if not step > 1e-16 * abs(level):
+            status = "floor"
+            break
+        level -= step
+    distance = float(np.sqrt(max(0.0, best @ cosines @ best)))
+    if not distance > _STATIONARY * best.sum():
+        return Solution(weights, "stationary", 0.0, iterations)
+    best = best * (reach / distance)  # on the sphere, exactly
+    improvement = norm * (cosines @ (mean + best))
+    dual = best / norm
+    dual = dual / dual.sum()
+    bound = float(dual @ (norm * base)) + reach * float(
+        np.sqrt(max(0.0, (dual * norm) @ cosines @ (dual * norm)))
+    )
+    residual = max(0.0, bound - float(improvement.min())) / length
+    weights[used] += best / norm
+    if not np.isfinite(weights).all():
+        return Solution(np.zeros(m), "empty", 0.0, iterations)
+    return Solution(weights, status, residual, iterations)

@@ -1,0 +1,64 @@
+"""What every solver returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+ZERO_ROW = 1e-12  # a norm below this share of the largest counts as zero
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A solver's answer.
+
+    Attributes:
+        weights: `[m]`, finite; zero for rows that were left out.
+        status: `ok`; `floor`, as good as rounding allows; `capped`, the tasks are so nearly opposed
+            that the weights were bounded; `stationary`, no direction helps all tasks; `stalled`,
+            the iterations ran out; `empty`, no row to balance.
+        residual: largest relative violation of the optimality conditions, over the rows used.
+        iterations: steps taken.
+    """
+
+    weights: Array
+    status: str
+    residual: float
+    iterations: int
+
+    @property
+    def failed(self) -> bool:
+        """Whether a caller should count this answer as a failure of the solver."""
+        return self.status not in ("ok", "floor")
+
+
+def scaled_cosines(gramian: Array) -> tuple[NDArray[np.intp], Array, Array]:
+    """Split a Gramian into the rows worth using, their norms and their cosines.
+
+    Returns:
+        `(used, norms, cosines)`: indices of the finite rows that are not zero, `[k]`; their norms;
+        `[k, k]`, symmetric with a unit diagonal. Nothing is used if an inner product is not finite.
+    """
+    square = gramian.diagonal()
+    largest = square.max(initial=0.0)
+    if largest > 0.0 and np.isfinite(largest):
+        used = (square > ZERO_ROW**2 * largest).nonzero()[0]  # false for NaN
+    else:
+        used = (np.isfinite(square) & (square > 0.0)).nonzero()[0]
+        used = used[square[used] > ZERO_ROW**2 * square[used].max(initial=0.0)]
+    if len(used) < len(gramian):
+        gramian = gramian[np.ix_(used, used)]
+    norms = np.sqrt(gramian.diagonal())
+    scale = 1.0 / norms
+    cosines = gramian * scale * scale[:, None]
+    cosines = 0.5 * (cosines + cosines.T)
+    if not np.isfinite(cosines).all():
+        return used[:0], norms[:0], cosines[:0, :0]
+    np.minimum(cosines, 1.0, out=cosines)
+    np.maximum(cosines, -1.0, out=cosines)
+    cosines.flat[:: len(used) + 1] = 1.0
+    return used, norms, cosines

@@ -1,0 +1,1 @@
+"""Supervised multi-task problems, models and training."""

@@ -1,0 +1,128 @@
+"""Balancer: what lands in `.grad`, and what a method hears after the step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mtrl.balancing import METHODS, Balancer, build
+
+
+class TwoTasks:
+    """Loss i is the squared distance of `trunk * head_i` to its target."""
+
+    def __init__(self) -> None:
+        self.trunk = nn.Parameter(torch.tensor([1.0, 2.0, -1.0]))
+        self.heads = nn.Parameter(torch.tensor([[0.5], [2.0]]))
+        self.targets = torch.tensor([[3.0, 1.0, 0.0], [-1.0, 4.0, 2.0]])
+        self.calls = 0
+        self.graph: list[bool] = []
+
+    def __call__(self, shared: Mapping[str, Tensor]) -> tuple[Tensor, None]:
+        self.calls += 1
+        losses = (shared["trunk"] * self.heads - self.targets).square().mean(1)
+        self.graph.append(losses.requires_grad)
+        return losses, None
+
+    def balancer(self, name: str, **options: object) -> Balancer:
+        pairs = {"weights": [0.5, 1.5]} if name == "fixed" else {}
+        method = build(name, 2, 3, **pairs)
+        return Balancer(method, {"trunk": self.trunk}, {"heads": self.heads}, **options)  # type: ignore[arg-type]
+
+    def rows(self) -> Tensor:
+        losses = (self.trunk * self.heads - self.targets).square().mean(1)
+        grads = [torch.autograd.grad(loss, self.trunk, retain_graph=True)[0] for loss in losses]
+        return torch.stack(grads)
+
+    def head_gradient(self) -> Tensor:
+        losses = (self.trunk * self.heads - self.targets).square().mean(1)
+        return torch.autograd.grad(losses.sum(), self.heads)[0]
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_trunk_takes_the_direction_and_heads_their_own_gradient(name: str) -> None:
+    problem = TwoTasks()
+    balancer = problem.balancer(name)
+    metrics = balancer.backward(problem, torch.tensor([0.2, 0.8]))
+    assert problem.trunk.grad is not None and problem.heads.grad is not None
+    torch.testing.assert_close(problem.heads.grad, problem.head_gradient())
+    if "weights" in metrics and name not in ("sam_gs", "moco"):
+        expected = metrics["weights"].float() @ problem.rows()
+        torch.testing.assert_close(problem.trunk.grad, expected)
+    assert metrics["finite"]
+    assert all(isinstance(value, Tensor) for value in metrics.values())
+    torch.testing.assert_close(metrics["grad_norm"], problem.trunk.grad.norm())
+
+
+def test_heads_take_the_weights_if_asked() -> None:
+    problem = TwoTasks()
+    problem.balancer("fixed", head_scaling="weights").backward(problem)
+    expected = problem.head_gradient() * torch.tensor([[0.5], [1.5]])
+    assert problem.heads.grad is not None
+    torch.testing.assert_close(problem.heads.grad, expected)
+
+
+def test_clip_bounds_trunk_and_heads_separately() -> None:
+    problem = TwoTasks()
+    metrics = problem.balancer("pcgrad", max_norm=0.1).backward(problem)
+    for parameter in (problem.trunk, problem.heads):
+        assert parameter.grad is not None
+        assert float(parameter.grad.norm()) == pytest.approx(0.1, rel=1e-4)
+    assert metrics["clipped"] == 1.0
+
+
+def test_famo_hears_the_losses_after_the_step_without_a_graph() -> None:
+    problem = TwoTasks()
+    balancer = problem.balancer("famo")
+    optimizer = torch.optim.SGD([problem.trunk, problem.heads], lr=0.1)
+    balancer.backward(problem)
+    before = balancer.method.log_before.clone()
+    logits = balancer.method.logits.clone()
+    optimizer.step()
+    balancer.after_step()
+    assert problem.calls == 2
+    assert problem.graph == [True, False]
+    with torch.no_grad():
+        losses, _ = problem({"trunk": problem.trunk})
+    improvement = before - (losses.double() + 1e-8).log()
+    moved = balancer.method.logits - logits
+    # Adam's first step moves every logit by the learning rate, down for the task that improved
+    # most.
+    assert float(moved[improvement.argmax()]) == pytest.approx(-0.025, rel=1e-3)
+    assert float(moved[improvement.argmin()]) == pytest.approx(0.025, rel=1e-3)
+    balancer.after_step()  # a second call has no batch left and does nothing
+    assert problem.calls == 3
+
+
+@pytest.mark.parametrize("name", [n for n in METHODS if n != "famo"])
+def test_after_step_is_free_for_methods_that_do_not_ask(name: str) -> None:
+    problem = TwoTasks()
+    balancer = problem.balancer(name)
+    balancer.backward(problem, torch.tensor([0.2, 0.8]))
+    calls = problem.calls
+    balancer.after_step()
+    assert problem.calls == calls
+
+
+def test_gramian_of_the_last_step_is_at_hand() -> None:
+    problem = TwoTasks()
+    balancer = problem.balancer("mgda")
+    assert balancer.gramian is None
+    balancer.backward(problem)
+    rows = problem.rows().double()
+    assert balancer.gramian is not None
+    torch.testing.assert_close(balancer.gramian, rows @ rows.T, rtol=1e-5, atol=1e-5)
+
+
+def test_state_goes_through_the_balancer() -> None:
+    problem, twin = TwoTasks(), TwoTasks()
+    first, second = problem.balancer("rgb"), twin.balancer("rgb")
+    first.backward(problem)
+    second.load_state_dict(first.state_dict())
+    first.backward(problem)
+    second.backward(twin)
+    assert problem.trunk.grad is not None and twin.trunk.grad is not None
+    assert torch.equal(problem.trunk.grad, twin.trunk.grad)
