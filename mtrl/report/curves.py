@@ -56,7 +56,8 @@ def curves(run: Path) -> Path | None:
         label="mean, evaluation",
     )
     final = _series(records, "final/mean_success_rate", "evaluated_at")
-    left.plot(*final, "r*", markersize=14, label="mean, final evaluation")
+    if final[0]:
+        left.plot(*final, "r*", markersize=14, label="mean, final evaluation")
     left.set(
         xlabel="environment steps (all tasks)",
         ylabel="success rate",

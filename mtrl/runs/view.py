@@ -113,6 +113,7 @@ def render(progress: Progress):
     from rich.panel import Panel
     from rich.progress_bar import ProgressBar
     from rich.table import Table
+    from rich.text import Text
 
     tasks = Table(box=None, expand=True, padding=(0, 1))
     tasks.add_column("task")
@@ -128,8 +129,8 @@ def render(progress: Progress):
         tasks.add_row(name, bar, _number(success), _number(total, ".0f"), _number(weight, ".3g"))
     tasks.add_row("mean", "", _number(mean_success(progress)), "", "", style="bold")
 
-    facts = Table.grid(padding=(0, 3))
-    facts.add_row(*[f"[dim]{name}[/dim] {value}" for name, value in progress.facts.items()])
+    pairs = [f"[dim]{name}[/dim]\u00a0{value}" for name, value in progress.facts.items()]
+    facts = Text.from_markup("   ".join(pairs))  # wraps between facts on a narrow terminal
     left = _clock(progress.seconds_left) if progress.seconds_left is not None else "?"
     run = ProgressBar(total=1.0, completed=progress.done)
     clock = f"[dim]time[/dim] {_clock(progress.seconds)}   [dim]left[/dim] {left}"

@@ -1,0 +1,43 @@
+"""What a person sees: the live picture and the plain line hold the facts."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from mtrl.runs.view import PlainView, Progress, make_view, render
+
+PROGRESS = Progress(
+    title="a-run",
+    done=0.25,
+    seconds=65,
+    seconds_left=3600,
+    tasks=["reach-v3", "push-v3"],
+    success=[0.5, float("nan")],
+    returns=[123.4, float("nan")],
+    weights=[0.25, 4.0],
+    facts={"env steps/s": "1,234", "bottleneck": "learner"},
+)
+
+
+def test_the_live_picture_shows_everything() -> None:
+    console = Console(file=io.StringIO(), width=100, record=True)
+    console.print(render(PROGRESS))
+    text = console.export_text()
+    for part in ("a-run", "reach-v3", "0.50", "123", "0.25", "1,234", "learner", "0:01:05", "1:00:00"):
+        assert part in text
+    assert "nan" not in text
+
+
+def test_plain_lines_without_a_terminal() -> None:
+    stream = io.StringIO()
+    view = make_view(stream)
+    assert isinstance(view, PlainView)
+    view.update(PROGRESS)
+    view.update(PROGRESS)  # too soon for a second line
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 1
+    for part in ("25%", "success 0.50", "env steps/s 1,234", "left 1:00:00"):
+        assert part in lines[0]
+    assert "\x1b" not in stream.getvalue()
