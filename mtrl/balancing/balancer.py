@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from mtrl.balancing.base import GRADIENTS, Aggregator, Needs, Performance, Signals, Weighting
-from mtrl.balancing.gradients import LossFunction, Mode, task_gradients
+from mtrl.balancing.diagnostics import step_diagnostics
+from mtrl.balancing.gradients import LossFunction, Mode, TaskGradients, task_gradients
 from mtrl.balancing.gramian import conflict_metrics
 
 Metrics = dict[str, Tensor]
@@ -68,7 +69,11 @@ class Balancer:
             )
 
     def backward(
-        self, loss_fn: LossFunction, performance: Tensor | Performance | None = None
+        self,
+        loss_fn: LossFunction,
+        performance: Tensor | Performance | None = None,
+        *,
+        record: bool = False,
     ) -> Metrics:
         """Differentiate `loss_fn` and set `.grad` of trunk and heads.
 
@@ -76,17 +81,24 @@ class Balancer:
             loss_fn: `loss_fn(shared) -> (losses [m], aux)`; see `mtrl.balancing.gradients`. The tensors
                 in the dictionary `aux` come back among the metrics.
             performance: `[m]`, for methods that read it.
+            record: also measure how gradients and update lie to each other, and keep the Gramian. On
+                the loss path this forms the task gradients once more, beside the step, which it does
+                not change.
 
         Returns:
             `losses [m]`, `finite` (whether all losses are), `grad_norm`, `clipped`, and the
-            method's own metrics; on the gradient path also measures of conflict.
+            method's own metrics; on the gradient path also measures of conflict; where `record`, all
+            of `mtrl.balancing.diagnostics.step_diagnostics`.
         """
         if Needs.LOSSES_AFTER in self.method.needs:
             self._last_loss_fn = loss_fn
         if self.method.needs & GRADIENTS:
-            losses, metrics = self._gradient_path(loss_fn, performance)
+            losses, metrics, gradients = self._gradient_path(loss_fn, performance)
         else:
             losses, metrics = self._loss_path(loss_fn, performance)
+            gradients = self._task_gradients(loss_fn)[2] if record else None
+        if record and gradients is not None:
+            metrics |= self._measure(gradients, performance)
         metrics |= self._clip()
         metrics["losses"] = losses
         metrics["finite"] = torch.isfinite(losses).all()
@@ -141,14 +153,8 @@ class Balancer:
 
     def _gradient_path(
         self, loss_fn: LossFunction, performance: Tensor | Performance | None
-    ) -> tuple[Tensor, Metrics]:
-        losses, aux, gradients, head_grads = task_gradients(
-            loss_fn,
-            self.shared,
-            list(self.heads.values()),
-            self.method.num_tasks,
-            mode=self.mode,
-        )
+    ) -> tuple[Tensor, Metrics, TaskGradients]:
+        losses, aux, gradients, head_grads = self._task_gradients(loss_fn)
         signals = Signals(losses=losses, gradients=gradients, performance=performance)
         parts = self.method.aggregate_blocks(signals)
         for parameter, part in zip(self.shared.values(), parts, strict=True):
@@ -156,7 +162,29 @@ class Balancer:
             parameter.grad = part.to(parameter.dtype).contiguous()
         self._set_head_gradients(head_grads, self.method.metrics.get("weights"))
         self.gramian = signals.gramian
-        return losses, _detached(aux) | conflict_metrics(signals.gramian)
+        return losses, _detached(aux) | conflict_metrics(signals.gramian), gradients
+
+    def _task_gradients(
+        self, loss_fn: LossFunction
+    ) -> tuple[Tensor, Any, TaskGradients, list[Tensor]]:
+        heads, m = list(self.heads.values()), self.method.num_tasks
+        return task_gradients(loss_fn, self.shared, heads, m, mode=self.mode)
+
+    @torch.no_grad()
+    def _measure(
+        self, gradients: TaskGradients, performance: Tensor | Performance | None
+    ) -> Metrics:
+        if self.gramian is None or not self.method.needs & GRADIENTS:
+            self.gramian = gradients.gramian()
+        update = torch.cat([p.grad.flatten() for p in self.shared.values() if p.grad is not None])
+        known = None if performance is None else Performance.of(performance)
+        return step_diagnostics(
+            self.gramian,
+            gradients.dot(update),
+            update.double().square().sum(),
+            self.method.metrics,
+            known,
+        )
 
     def _set_head_gradients(
         self, grads: list[Tensor] | tuple[Tensor, ...], weights: Tensor | float | None

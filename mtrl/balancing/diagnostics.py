@@ -8,6 +8,7 @@ number, which the paper leaves open, is that of the cosines, plus 1e-12 on the d
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -201,6 +202,63 @@ def angle_errors(
         "ucae": float(np.maximum(-error, 0.0).mean()),
         "mcae": float(error.mean()),
     }
+
+
+def step_diagnostics(
+    gramian: Tensor,
+    products: Tensor,
+    square: Tensor,
+    metrics: Mapping[str, Tensor | float],
+    performance: Performance | None,
+) -> dict[str, Tensor]:
+    """Everything that this file can say about one step, for any method.
+
+    Args:
+        gramian: `[m, m]` of the task gradients.
+        products, square: of the update d, as in :func:`update_diagnostics`.
+        metrics: the method's own, from the same step.
+        performance: what the method saw, if anything.
+
+    Returns:
+        The dictionaries of the functions above, joined; `rotated_*` and `angle_*` where the method
+        turns single gradients and reports its angles.
+    """
+    facts = conflict_diagnostics(gramian) | update_diagnostics(gramian, products, square)
+    unturned = cosines(gramian.double())
+    identity = torch.eye(len(gramian), dtype=torch.float64, device=gramian.device)
+    plain = rotation_diagnostics(unturned, identity)
+    facts |= {key: plain[key] for key in ("proximity", "mer_balance")}
+    weights = metrics.get("weights")
+    if isinstance(weights, Tensor):
+        facts["effective_tasks"] = weighting_diagnostics(gramian, weights)["effective_tasks"]
+    angles = metrics.get("angles")
+    if isinstance(angles, Tensor):
+        inner, length = metrics["reference_products"], metrics["reference_square"]
+        assert isinstance(inner, Tensor) and isinstance(length, Tensor)
+        facts |= {
+            f"rotated_{key}": value
+            for key, value in _rotated(unturned, angles.double(), inner.double(), length).items()
+        }
+        errors = angle_errors(angles, unturned, inner, length)
+        facts |= {f"angle_{key}": torch.tensor(value) for key, value in errors.items()}
+    if performance is not None:
+        known = performance_diagnostics(performance)
+        facts |= {k: known[k] for k in ("omega_square", "drop_variance", "drop_variance_estimate")}
+    return facts
+
+
+def _rotated(cosine: Tensor, angles: Tensor, products: Tensor, square: Tensor) -> dict[str, Tensor]:
+    """RGB's measures of the rows `cos a u + sin a w`, w the part of d across u, normalised."""
+    across = (square - products**2).clamp_min(0.0).sqrt()
+    turns = across > 1e-12 * square.sqrt()
+    along = torch.where(turns, angles.sin() / across.clamp_min(1e-300), 0.0)
+    own = torch.where(turns, angles.cos() - along * products, 1.0)
+    norm = square.sqrt().clamp_min(1e-300)
+    column = (products / norm)[:, None]
+    one = torch.ones(1, 1, dtype=cosine.dtype, device=cosine.device)
+    joined = torch.cat([torch.cat([cosine, column], 1), torch.cat([column.T, one], 1)])
+    rows = torch.cat([torch.diag(own), (along * norm)[:, None]], 1)
+    return rotation_diagnostics(joined, rows)
 
 
 def _condition_number(cosine: Tensor) -> Tensor:

@@ -176,6 +176,8 @@ class RunConfig:
         directory: where run directories are made.
         log_interval_s: seconds between two records of `timing.jsonl` and of the terminal.
         log_interval_updates: updates between two records of `metrics.jsonl`.
+        record_interval_updates: updates between two that are examined closely: measures of conflict in
+            the log, Gramians in `gramians.bin`; 0 is never.
         checkpoint_interval_env_steps: steps between checkpoints; 0 is only at the end.
         keep_checkpoints: the newest ones kept.
         tensorboard: write event files.
@@ -185,6 +187,7 @@ class RunConfig:
     directory: str = "runs"
     log_interval_s: Positive = 10.0
     log_interval_updates: Annotated[int, Ge(1)] = 500
+    record_interval_updates: Annotated[int, Ge(0)] = 100
     checkpoint_interval_env_steps: Annotated[int, Ge(0)] = 1_000_000
     keep_checkpoints: Annotated[int, Ge(1)] = 2
     tensorboard: bool = True

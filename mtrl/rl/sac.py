@@ -88,7 +88,9 @@ class MultiTaskSAC:
             "temperature": self._adam([self.log_alpha], c.temperature_lr),
         }
 
-    def update(self, batch: Batch, performance: Tensor | None = None) -> Metrics:
+    def update(
+        self, batch: Batch, performance: Tensor | None = None, *, record: bool = False
+    ) -> Metrics:
         """One step of the critics, every `actor_interval` steps also of actor and temperatures.
 
         A loss that is not finite leaves everything as it was; `metrics["finite"]` tells.
@@ -96,14 +98,15 @@ class MultiTaskSAC:
         Args:
             batch: `[m, b, ...]`.
             performance: `[m]` success rates for methods that read them; NaN where unknown.
+            record: also measure conflict and keep the Gramians (`Balancer.backward`).
 
         Returns:
             Detached tensors on the device; names end in a part (`critic`, `actor`) where it matters.
         """
-        metrics = self._update_critic(batch, performance)
+        metrics = self._update_critic(batch, performance, record)
         finite = metrics["critic/finite"]
         if self.updates % self.config.actor_interval == 0:
-            metrics |= self._update_actor(batch.obs, performance)
+            metrics |= self._update_actor(batch.obs, performance, record)
             finite = finite & metrics["actor/finite"]
         self._update_target(finite)
         self.updates += 1
@@ -151,7 +154,7 @@ class MultiTaskSAC:
         with torch.no_grad():
             self.log_alpha.copy_(state["log_alpha"])
 
-    def _update_critic(self, batch: Batch, performance: Tensor | None) -> Metrics:
+    def _update_critic(self, batch: Batch, performance: Tensor | None, record: bool) -> Metrics:
         alpha = self._alpha()
         with torch.no_grad():
             next_action, next_log_prob = self._sample(batch.next_obs)
@@ -164,12 +167,12 @@ class MultiTaskSAC:
             q = self.critic(rows, shared).squeeze(-1)
             return critic_losses(q, target), {"q": q.mean(dim=(0, 2))}
 
-        metrics = self.balancers["critic"].backward(losses, performance)
+        metrics = self.balancers["critic"].backward(losses, performance, record=record)
         _step(self.optimizers["critic"], metrics["finite"])
         self.balancers["critic"].after_step()
         return {f"critic/{name}": value for name, value in metrics.items()}
 
-    def _update_actor(self, obs: Tensor, performance: Tensor | None) -> Metrics:
+    def _update_actor(self, obs: Tensor, performance: Tensor | None, record: bool) -> Metrics:
         alpha = self._alpha()
         noise = self._noise(obs)
 
@@ -178,7 +181,7 @@ class MultiTaskSAC:
             q = self.critic(torch.cat([obs, action], -1)).squeeze(-1)
             return actor_losses(q, log_prob, alpha), {"log_prob": log_prob}
 
-        metrics = self.balancers["actor"].backward(losses, performance)
+        metrics = self.balancers["actor"].backward(losses, performance, record=record)
         _step(self.optimizers["actor"], metrics["finite"])
         self.balancers["actor"].after_step()
         log_prob = metrics.pop("log_prob")

@@ -14,6 +14,7 @@ from mtrl.rl.config import RunConfig
 from mtrl.rl.performance import PerformanceTracker
 from mtrl.rl.schedule import Schedule
 from mtrl.runs.directory import RunDirectory
+from mtrl.runs.gramians import GramianLog
 from mtrl.runs.metrics import MetricLog
 from mtrl.runs.view import Progress, View
 
@@ -48,6 +49,7 @@ class Telemetry:
         method: str,
     ) -> None:
         self.run, self.log, self.view = run, log, view
+        self.gramians = GramianLog(run.path, log.task_names)
         self.schedule, self.performance = schedule, performance
         self.config, self.method = config, method
         self.counts = {"episodes": 0, "diverged": 0, "resets": 0, "evaluations": 0}
@@ -91,7 +93,9 @@ class Telemetry:
     def learned(self, metrics: Mapping[str, Tensor]) -> None:
         """Take the metrics of an update; write a record when one is due."""
         # Counted from the first update, so that those of a less frequent actor are met.
-        if (self.schedule.updates - 1) % _SAMPLED_EVERY == 0:
+        every = self.config.record_interval_updates
+        recorded = every > 0 and (self.schedule.updates - 1) % every == 0
+        if recorded or (self.schedule.updates - 1) % _SAMPLED_EVERY == 0:
             self.log.add(metrics)
         if self.schedule.updates % self.config.log_interval_updates == 0:
             self._write_metrics()

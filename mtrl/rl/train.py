@@ -109,6 +109,7 @@ class Trainer:
         self.telemetry.counts = dict(state["trainer"]["counts"])
         self.scaled = state["trainer"]["scaled"]
         self.telemetry.wall_s = state["trainer"]["wall_s"]
+        self.telemetry.gramians.truncate(self.schedule.updates)
         self._performance = self.performance.tensor(self.agent.device)
 
     def run(self) -> Outcome:
@@ -174,12 +175,28 @@ class Trainer:
             burst = due if self.sync else min(due, self.schedule.config.publish_interval)
             for _ in range(burst):
                 batch = self.replay.sample(self.agent.config.batch_size)
-                metrics = self.agent.update(batch, self._performance)
+                every = self.config.record_interval_updates
+                record = every > 0 and self.schedule.updates % every == 0
+                metrics = self.agent.update(batch, self._performance, record=record)
                 self.schedule.updates += 1
+                if record:
+                    self._record(metrics)
                 self._watch(metrics, batch)
                 self.telemetry.learned(metrics)
                 if self.interrupt.signal is not None and not self.sync:
                     return
+
+    def _record(self, metrics: dict[str, Tensor]) -> None:
+        for part, balancer in self.agent.balancers.items():
+            if f"{part}/losses" in metrics and balancer.gramian is not None:
+                self.telemetry.gramians.add(
+                    part,
+                    self.schedule.updates,
+                    self.schedule.env_steps,
+                    balancer.gramian,
+                    metrics.get(f"{part}/weights"),
+                    self._performance,
+                )
 
     def _prepare_networks(self) -> None:
         if not self.scaled:

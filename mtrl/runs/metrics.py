@@ -54,6 +54,8 @@ class MetricLog:
     def add(self, metrics: Mapping[str, Tensor]) -> None:
         """Accumulate detached tensors, scalars or `[m]`; nothing is read from the device."""
         for name, value in metrics.items():
+            if value.dim() > 1:
+                continue  # facts for the caller, not for a log
             value = value.detach().to(torch.float64)
             if name in self._sums:
                 self._sums[name] = self._sums[name] + value

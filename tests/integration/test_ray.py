@@ -139,6 +139,22 @@ def test_the_evaluators_agree(fake_tasks: TaskSet) -> None:
     assert remote.full(weights, 5) == local.full(weights, 5)
 
 
+def test_sync_training_is_the_same_through_ray(tmp_path: Path) -> None:
+    contents = []
+    for collector in ("local", "ray"):
+        options = [
+            f"run.directory={tmp_path / collector}", f"collect.collector={collector}",
+            "collect.num_workers=2", "ray.cpus_per_worker=0.5", "run.tensorboard=false",
+            "schedule.total_env_steps=3000", "schedule.warmup_env_steps=900",
+            "evaluation.interval_env_steps=1500", "evaluation.final=false",
+        ]  # fmt: skip
+        assert main(["train", "-c", "fake", *options]) == 0
+        (run,) = (tmp_path / collector).iterdir()
+        contents.append((run / "metrics.jsonl").read_bytes())
+    assert contents[0] == contents[1]
+    assert contents[0].count(b"\n") >= 3
+
+
 def test_more_workers_than_cores_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -229,3 +229,43 @@ def test_head_scaling_by_weights() -> None:
         grads[scaling] = network.head_weight.grad.clone(), metrics["weights"]
     unit, (scaled, weights) = grads["unit"][0], grads["weights"]
     assert torch.allclose(scaled, unit * weights.float()[:, None, None], rtol=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_recording_measures_and_changes_nothing(method: str) -> None:
+    plain, recorded = make_agent(method), make_agent(method)
+    for i in range(3):
+        plain.update(make_batch(seed=i), PERFORMANCE)
+        metrics = recorded.update(make_batch(seed=i), PERFORMANCE, record=True)
+    assert torch.equal(flat(plain.critic), flat(recorded.critic))
+    assert torch.equal(flat(plain.actor), flat(recorded.actor))
+    for part in ("critic", "actor"):
+        gramian = recorded.balancers[part].gramian
+        assert gramian is not None
+        assert gramian.shape == (3, 3)
+        for fact in ("cos_to_mean", "conflict", "condition_number", "update_angles", "common_descent",
+                     "mer_balance", "omega_square", "drop_variance_estimate"):  # fmt: skip
+            assert torch.isfinite(metrics[f"{part}/{fact}"]).all(), fact
+        assert (
+            (metrics[f"{part}/update_angles"] >= 0) & (metrics[f"{part}/update_angles"] <= 180)
+        ).all()
+
+
+def test_the_plain_sum_is_measured_right() -> None:
+    """Angles and the Gramian of the loss path against gradients taken one task at a time."""
+    agent, batch = make_agent(), make_batch()
+    rows, target = torch.cat([batch.obs, batch.action], -1), torch.randn(3, 8)
+
+    def losses(shared):
+        return critic_losses(agent.critic(rows, shared).squeeze(-1), target), None
+
+    balancer = agent.balancers["critic"]
+    shared = list(agent.critic.shared_parameters().values())
+    singles = [torch.autograd.grad(losses(None)[0][i], shared) for i in range(3)]
+    jacobian = torch.stack([torch.cat([g.flatten() for g in row]) for row in singles])
+    metrics = balancer.backward(losses, record=True)
+    assert balancer.gramian is not None
+    assert torch.allclose(balancer.gramian.float(), jacobian @ jacobian.T, rtol=1e-4)
+    cosine = torch.nn.functional.cosine_similarity(jacobian, jacobian.sum(0), dim=1)
+    expected = torch.rad2deg(torch.acos(cosine)).double()
+    assert torch.allclose(metrics["update_angles"], expected, atol=0.1)

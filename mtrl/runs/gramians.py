@@ -1,0 +1,87 @@
+"""The conflict recorder: Gramians of the task gradients over a run, in one small binary file.
+
+`gramians.json` holds the names of tasks and parts and the layout; `gramians.bin` is an array of records
+of fixed size, about half a kilobyte for ten tasks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+PARTS = ("critic", "actor")
+
+
+def _layout(num_tasks: int) -> np.dtype:
+    return np.dtype(
+        [
+            ("updates", "<i8"),
+            ("env_steps", "<i8"),
+            ("part", "<i4"),
+            ("gramian", "<f4", (num_tasks, num_tasks)),
+            ("weights", "<f4", (num_tasks,)),
+            ("performance", "<f4", (num_tasks,)),
+        ]
+    )
+
+
+class GramianLog:
+    """Appends records; the file appears with the first one.
+
+    Args:
+        folder: the run directory.
+        task_names: in the order of rows.
+    """
+
+    def __init__(self, folder: Path, task_names: Sequence[str]) -> None:
+        self.folder, self.task_names = folder, list(task_names)
+        self._layout = _layout(len(self.task_names))
+
+    def add(
+        self,
+        part: str,
+        updates: int,
+        env_steps: int,
+        gramian: Tensor,
+        weights: Tensor | None,
+        performance: Tensor,
+    ) -> None:
+        """Append one record; missing weights are NaN."""
+        record = np.zeros((), self._layout)
+        record["updates"], record["env_steps"] = updates, env_steps
+        record["part"] = PARTS.index(part)
+        record["gramian"] = gramian.cpu().numpy()
+        record["weights"] = np.nan if weights is None else weights.cpu().numpy()
+        record["performance"] = performance.cpu().numpy()
+        header = self.folder / "gramians.json"
+        if not header.exists():
+            facts = {"tasks": self.task_names, "parts": PARTS, "layout": self._layout.descr}
+            header.write_text(json.dumps(facts))
+        with (self.folder / "gramians.bin").open("ab") as file:
+            file.write(record.tobytes())
+
+    def truncate(self, updates: int) -> None:
+        """Drop what was recorded after the update that a run resumes from, or torn by its death."""
+        path = self.folder / "gramians.bin"
+        if path.exists():
+            keep = read_gramians(self.folder)
+            kept = keep[keep["updates"] <= updates]
+            with path.open("r+b") as file:
+                file.truncate(len(kept) * self._layout.itemsize)
+
+
+def read_gramians(folder: Path) -> np.ndarray:
+    """All whole records of a run, as a structured array.
+
+    Its fields: `updates`, `env_steps`, `part` (index into `PARTS`), `gramian [m, m]`, `weights [m]`,
+    `performance [m]`.
+    """
+    tasks = json.loads((folder / "gramians.json").read_text())["tasks"]
+    layout = _layout(len(tasks))
+    content = (folder / "gramians.bin").read_bytes()
+    whole = len(content) // layout.itemsize * layout.itemsize
+    return np.frombuffer(content[:whole], layout)
