@@ -120,6 +120,13 @@ def test_every_method_lies_over_every_preset(preset: Path, method: Path) -> None
     assert resolved.config.method == method.stem
 
 
+def test_every_method_has_a_file() -> None:
+    from mtrl.balancing import METHODS
+
+    named = {path.stem for path in PRESETS.glob("method/*.yaml")}
+    assert named == set(METHODS) - {"fixed"}  # its weights are the user's to give
+
+
 def test_every_option_is_documented() -> None:
     sections = [kind for kind in vars(job).values() if dataclasses.is_dataclass(kind)]
     assert len(sections) > 8
