@@ -141,7 +141,7 @@ def test_every_record_is_compared_and_every_method_has_one_or_a_reason() -> None
 # --------------------------------------------------------------------------- loss weightings
 
 
-@golden("famo", repository=["FAMO"])
+@golden("famo", repository=["FAMO"], name="FAMO")
 def test_famo(record: Record) -> None:
     """Twelve steps with the losses after each; the authors' weights are those of the logarithms."""
     method = make(record, weight_decay=record.settings["gamma"])
@@ -158,11 +158,26 @@ def test_famo_of_libmtl(record: Record) -> None:
     assert distance(combined, record.numbers["directions"]) < ROUNDING
 
 
-@golden("dwa", repository=["LibMTL"])
+@golden("famo", repository=["FAMO"], name="Agent")
+def test_famo_for_rl(record: Record) -> None:
+    """Deliberate: theirs multiplies by the normaliser c where the paper and ours divide by it, so
+    that its weights sum to c^2; over their sum they are ours."""
+    settings = record.settings
+    method = make(record, weight_decay=settings["gamma"], learning_rate=settings["w_lr"])
+    theirs = record.numbers["weights"]
+    total = theirs.sum(1, keepdims=True)
+    assert distance(weights(method, record.case), theirs / total) < ROUNDING
+    first = (1.0 / (record.case.losses()[0] + 1e-8)).mean()  # c while all logits are 0
+    assert total[0, 0] == pytest.approx(first**2, rel=1e-9)
+    assert abs(total[0, 0] - 1.0) > 0.05
+
+
+@golden("dwa", repository=["LibMTL", "mtan"])
 def test_dwa_by_epoch(record: Record) -> None:
-    """Their epoch is our window; here it has one step."""
-    method = make(record, window=1, temperature=record.settings["T"])
-    assert distance(weights(method, record.case), record.numbers["weights"]) < ROUNDING
+    """Their epoch is our window; here it has one step. The authors keep losses in float32."""
+    method = make(record, window=1, temperature=record.settings.get("T", 2.0))
+    limit = 1e-6 if record.repository == "mtan" else ROUNDING
+    assert distance(weights(method, record.case), record.numbers["weights"]) < limit
 
 
 @golden("dwa", repository=["nash-mtl"])
