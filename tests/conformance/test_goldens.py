@@ -303,17 +303,20 @@ def test_pivrg(record: Record) -> None:
 
 @golden("nash_mtl")
 def test_nash_mtl(record: Record) -> None:
-    """Theirs is a sequence of conic programs. A solution has `a_i (M a)_i = 1` and `|d|^2 = m`: where
-    the recorded weights satisfy it they are ours, elsewhere the sequence broke off."""
+    """Theirs is a sequence of conic programs. A solution has `a_i (M a)_i = 1`: where the recorded
+    weights satisfy it they are ours."""
     rows, theirs = record.case.jacobians()[0], record.numbers["weights"][0]
     ours = weights(make(record), record.case, gradients=True)[0]
     assert np.abs(ours * (rows @ (rows.T @ ours)) - 1.0).max() < 1e-9
-    residual = np.abs(theirs * (rows @ (rows.T @ theirs)) - 1.0).max()
-    if record.case.name in ("conflict-3", "random-10", "conflict-10"):
-        assert residual > 1.0
-        assert abs(float(((theirs @ rows) ** 2).sum()) - record.case.tasks) > 1.0
+    products = theirs * (rows @ (rows.T @ theirs))
+    if record.case.kind == "conflict":  # the first program is unbounded: it keeps its first weights
+        assert (theirs == 1.0).all()
+        assert distance(ours, theirs) > 0.1
+    elif record.case.name == "random-10":  # its programs ask for at least 1, and end above it
+        assert products.min() > 1.0 - 1e-6
+        assert products.max() > 2.0
     else:
-        assert residual < 1e-6
+        assert np.abs(products - 1.0).max() < 1e-6
         assert distance(ours, theirs) < 1e-6
 
 
@@ -334,7 +337,7 @@ def test_mgda_of_libmtl(record: Record) -> None:
     ours = directions(make(record, normalise=normalise), case)[0]
     excess = _excess(ours, theirs)
     assert excess > -1e-9
-    if (case.name, normalise) == ("random-10", "none"):  # it zigzags between two faces
+    if (case.name, normalise) == ("random-10", "none"):  # its weights hardly move far from there
         assert excess > 0.5
         return
     assert excess < 1e-3
@@ -371,7 +374,7 @@ def test_mgda_of_its_authors(record: Record) -> None:
     ours = weights(make(record), record.case, gradients=True)[0]
     excess = _excess(ours @ rows, theirs @ rows)
     assert excess > -1e-9
-    if record.case.name == "random-10":  # as above, after 250 steps
+    if record.case.name == "random-10":  # as above, with a stopping rule ten times finer
         assert excess > 0.3
         return
     assert excess < 1e-5
