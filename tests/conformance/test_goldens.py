@@ -57,15 +57,15 @@ RECORDS = [Record(index, known) for index, known in enumerate(GOLDENS["records"]
 COMPARED: set[int] = set()
 
 
-def golden(*methods: str, repository: Any = "", name: Any = "", form: str = "") -> Any:
-    """Parametrise a test by the records of methods: those of a repository, name or form."""
+def golden(*methods: str, repository: Any = "", name: Any = "", **settings: object) -> Any:
+    """Parametrise a test by the records of methods: those of repositories, a name, settings."""
     chosen = [
         record
         for record in RECORDS
         if record.method in methods
         and (not repository or record.repository in repository)
         and (not name or record.name == name)
-        and (not form or record.settings.get("cagrad_method") == form)
+        and all(record.settings.get(key) == value for key, value in settings.items())
     ]
     assert {record.method for record in chosen} == set(methods)
     COMPARED.update(record.index for record in chosen)
@@ -144,7 +144,8 @@ def test_every_record_is_compared_and_every_method_has_one_or_a_reason() -> None
 @golden("famo", repository=["FAMO"], name="FAMO")
 def test_famo(record: Record) -> None:
     """Twelve steps with the losses after each; the authors' weights are those of the logarithms."""
-    method = make(record, weight_decay=record.settings["gamma"])
+    least = record.settings.get("min_losses", 0.0)
+    method = make(record, weight_decay=record.settings["gamma"], min_losses=least)
     assert distance(weights(method, record.case), record.numbers["weights"]) < ROUNDING
     if "logits" in record.numbers:
         assert distance(method.logits, record.numbers["logits"][0]) < ROUNDING
@@ -301,7 +302,16 @@ def test_pivrg(record: Record) -> None:
     assert distance(performance_weights(performance, **options), omega) < 1e-7
 
 
-@golden("nash_mtl")
+@golden("nash_mtl", update_weights_every=2)
+def test_nash_mtl_every_second_step(record: Record) -> None:
+    """Five steps: solutions at the first, third and fifth, the last one in between."""
+    ours = weights(make(record, update_every=2), record.case, gradients=True)
+    assert distance(ours, record.numbers["weights"]) < 1e-6
+    assert distance(ours[0], ours[1]) == 0.0
+    assert distance(ours[1], ours[2]) > 0.01
+
+
+@golden("nash_mtl", update_weights_every=1)
 def test_nash_mtl(record: Record) -> None:
     """Theirs is a sequence of conic programs. A solution has `a_i (M a)_i = 1`: where the recorded
     weights satisfy it they are ours."""
@@ -396,7 +406,7 @@ def test_cagrad(record: Record) -> None:
     assert (rows @ ours).min() >= (rows @ theirs).min() - slack
 
 
-@golden("cagrad", repository=["CAGrad"], form="cagrad")
+@golden("cagrad", repository=["CAGrad"], cagrad_method="cagrad")
 def test_cagrad_for_rl(record: Record) -> None:
     """Deliberate: theirs takes 20 steps of gradient descent on softmax logits; ours, exact, is close
     where gradients agree and raises the worst improvement everywhere."""
@@ -409,7 +419,7 @@ def test_cagrad_for_rl(record: Record) -> None:
     assert (rows @ ours).min() >= (rows @ theirs).min() - 1e-4 * np.abs(rows @ ours).max()
 
 
-@golden("cagrad", repository=["CAGrad"], form="cagrad_exact")
+@golden("cagrad", repository=["CAGrad"], cagrad_method="cagrad_exact")
 def test_cagrad_exact_for_rl(record: Record) -> None:
     """Theirs divides gradients by 100, then asks for an absolute tolerance: for gradients of size 1 it
     stays at the mean or on the way, for gradients of size 100 it moves along our direction. Its length
