@@ -19,11 +19,10 @@ class MGDA(Weighting):
     Source: Désidéri, Comptes Rendus Mathématique 350, 2012; Sener and Koltun, NeurIPS 2018.
     Differs from released codes: the point is exact (an active set with its optimality gap, where
     they iterate to an excess of up to 98 % of |d|^2); with `normalise` the weights are those of the
-    normalised rows divided back, so the direction is their min-norm point (the codes apply them to
-    the rows as they are); no factor m.
+    normalised rows divided back, so the direction is their min-norm point (as in LibMTL; others
+    apply them to the rows as they are); no factor m.
     State: none. Scale: weights sum to 1 (unless normalised); J -> s J gives d -> s d. It favours
-    small
-    gradients: if `g_1 . g_2 >= |g_1|^2` then d = g_1.
+    small gradients: if `g_1 . g_2 >= |g_1|^2` then d = g_1.
     Cost: the Gramian, O(m^4) at worst on the host.
 
     Args:
