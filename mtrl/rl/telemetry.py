@@ -190,7 +190,7 @@ def _log_name(part: str, fact: str) -> str | None:
 
 def _name_bottleneck(shares: Mapping[str, float]) -> str:
     if shares.get("time/waiting", 0.0) > 0.3:
-        return "collection (more workers would help)"
+        return "collection (more workers help)"
     if shares.get("time/learning", 0.0) > 0.6:
-        return "learner (a GPU or smaller networks would help)"
+        return "learner (a GPU or smaller networks help)"
     return "balanced"

@@ -132,7 +132,8 @@ def render(progress: Progress):
     pairs = [f"[dim]{name}[/dim]\u00a0{value}" for name, value in progress.facts.items()]
     facts = Text.from_markup("   ".join(pairs))  # wraps between facts on a narrow terminal
     left = _clock(progress.seconds_left) if progress.seconds_left is not None else "?"
-    run = ProgressBar(total=1.0, completed=progress.done)
+    run = Table.grid(expand=True)  # a bare bar would swallow the line after it
+    run.add_row(ProgressBar(total=1.0, completed=progress.done))
     clock = f"[dim]time[/dim] {_clock(progress.seconds)}   [dim]left[/dim] {left}"
     return Panel(Group(run, facts, clock, tasks), title=progress.title, border_style="dim")
 

@@ -17,7 +17,12 @@ PROGRESS = Progress(
     success=[0.5, float("nan")],
     returns=[123.4, float("nan")],
     weights=[0.25, 4.0],
-    facts={"env steps/s": "1,234", "bottleneck": "learner"},
+    facts={
+        "env steps": "358,000 of 420,000",
+        "env steps/s": "1,234",
+        "updates/s": "17.1",
+        "bottleneck": "learner (a GPU or smaller networks help)",
+    },
 )
 
 
@@ -25,7 +30,7 @@ def test_the_live_picture_shows_everything() -> None:
     console = Console(file=io.StringIO(), width=100, record=True)
     console.print(render(PROGRESS))
     text = console.export_text()
-    for part in ("a-run", "reach-v3", "0.50", "123", "0.25", "1,234", "learner", "0:01:05", "1:00:00"):
+    for part in ("a-run", "reach-v3", "0.50", "123", "0.25", "358,000", "1,234", "17.1", "learner", "0:01:05", "1:00:00"):
         assert part in text
     assert "nan" not in text
 
