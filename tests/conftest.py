@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 import torch
 
 from mtrl.envs import EnvConfig, TaskSet, load_tasks
+
+# Read when Ray is imported, which test files do before a session starts (see `ray_session`).
+os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -23,7 +27,7 @@ def fake_tasks() -> TaskSet:
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
     from mtrl.distributed.config import RayConfig
-    from mtrl.distributed.launch import ray_session
+    from mtrl.distributed.session import ray_session
 
     with ray_session(RayConfig(object_store_mb=128)):
         yield

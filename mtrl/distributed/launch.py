@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +10,8 @@ import torch
 
 from mtrl.balancing import check_options, method_class
 from mtrl.balancing.base import Weighting
-from mtrl.distributed.config import RayConfig, TrainConfig
+from mtrl.distributed.config import TrainConfig
+from mtrl.distributed.session import check_cluster, describe, ray_session
 from mtrl.envs import TaskSet, load_tasks, task_names
 from mtrl.rl.collector import Collector, LocalCollector
 from mtrl.rl.evaluate import Evaluation, Evaluator, LocalEvaluator
@@ -28,10 +26,6 @@ from mtrl.runs.directory import RunDirectory
 from mtrl.runs.interrupt import Interrupt
 from mtrl.runs.metrics import MetricLog
 from mtrl.runs.view import View
-
-
-class ResourceError(RuntimeError):
-    """The machine or the cluster cannot run the job."""
 
 
 def check(config: TrainConfig) -> None:
@@ -115,7 +109,7 @@ def train(
     with contextlib.ExitStack() as stack:
         stack.callback(log.close)
         if uses_ray:
-            view.message(_where(config.ray))
+            view.message(describe(config.ray))
             stack.enter_context(ray_session(config.ray))
             interrupt.install()
             check_cluster(config)
@@ -180,68 +174,6 @@ def pick_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
-
-
-@contextlib.contextmanager
-def ray_session(config: RayConfig) -> Iterator[None]:
-    """Ray for the time of a job: embedded on this machine, or a cluster joined.
-
-    Raises:
-        ResourceError: no cluster answers at the address.
-    """
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    import ray
-
-    if ray.is_initialized():  # the caller's own session, as in tests and notebooks
-        yield
-        return
-    try:
-        if config.address:
-            ray.init(address=config.address, log_to_driver=False)
-        else:
-            ray.init(
-                address="local",
-                _node_ip_address="127.0.0.1",
-                include_dashboard=False,
-                object_store_memory=config.object_store_mb * 2**20,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        where = config.address or "this machine"
-        raise ResourceError(
-            f"Ray did not start on {where}: {error}. Check `ray.address`; `mtrl doctor` tests Ray."
-        ) from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def check_cluster(config: TrainConfig) -> None:
-    """Raise `ResourceError` if Ray has fewer CPUs than the workers reserve."""
-    import ray
-
-    available = ray.cluster_resources().get("CPU", 0)
-    wanted = config.collect.num_workers * config.ray.cpus_per_worker
-    if wanted > available:
-        raise ResourceError(
-            f"`collect.num_workers` is {config.collect.num_workers}; they reserve {wanted:g} CPUs, but"
-            f" Ray has {available:g}. Use fewer workers, or lower `ray.cpus_per_worker`."
-        )
-
-
-def ping_ray() -> tuple[float, float]:
-    """Start an embedded Ray and run a task on it: `(CPUs, seconds)`."""
-    import time
-
-    import ray
-
-    start = time.perf_counter()
-    with ray_session(RayConfig(object_store_mb=80)):
-        assert ray.get(ray.remote(lambda: 1).remote()) == 1
-        return ray.cluster_resources().get("CPU", 0), time.perf_counter() - start
 
 
 def _agent(config: TrainConfig, tasks: TaskSet, device: torch.device) -> MultiTaskSAC:
@@ -344,12 +276,6 @@ def _announce(agent: MultiTaskSAC, device: torch.device, view: View) -> None:
         state_mb = sum(b.numel() * b.element_size() for b in balancer.method.buffers()) / 2**20
         if state_mb >= 1:
             view.message(f"The method's state for the {part} takes {state_mb:.0f} MB.")
-
-
-def _where(config: RayConfig) -> str:
-    if config.address:
-        return f"Joining the Ray cluster at {config.address}."
-    return "Starting an embedded Ray on 127.0.0.1."
 
 
 def run_path(text: str, base: str = "runs") -> Path:

@@ -1,0 +1,85 @@
+"""Ray for the time of a job: embedded on this machine, or a cluster that is joined."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Iterator
+
+from mtrl.distributed.config import RayConfig, TrainConfig
+
+
+class ResourceError(RuntimeError):
+    """The machine or the cluster cannot run the job."""
+
+
+@contextlib.contextmanager
+def ray_session(config: RayConfig) -> Iterator[None]:
+    """Ray for the time of a job: embedded on this machine, or a cluster joined.
+
+    Raises:
+        ResourceError: no cluster answers at the address.
+    """
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if not config.address:
+        # Ray turns a loopback address into the host's own, and then listens to everyone, unless told
+        # that there is no cluster. It reads this when it is imported.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    import ray
+
+    if ray.is_initialized():  # the caller's own session, as in tests and notebooks
+        yield
+        return
+    try:
+        if config.address:
+            ray.init(address=config.address, log_to_driver=False)
+        else:
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                object_store_memory=config.object_store_mb * 2**20,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        where = config.address or "this machine"
+        raise ResourceError(
+            f"Ray did not start on {where}: {error}. Check `ray.address`; `mtrl doctor` tests Ray."
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def check_cluster(config: TrainConfig) -> None:
+    """Raise `ResourceError` if Ray has fewer CPUs than the workers reserve."""
+    import ray
+
+    available = ray.cluster_resources().get("CPU", 0)
+    wanted = config.collect.num_workers * config.ray.cpus_per_worker
+    if wanted > available:
+        raise ResourceError(
+            f"`collect.num_workers` is {config.collect.num_workers}; they reserve {wanted:g} CPUs, but"
+            f" Ray has {available:g}. Use fewer workers, or lower `ray.cpus_per_worker`."
+        )
+
+
+def ping_ray() -> tuple[float, float]:
+    """Start an embedded Ray and run a task on it: `(CPUs, seconds)`."""
+    import ray
+
+    start = time.perf_counter()
+    with ray_session(RayConfig(object_store_mb=80)):
+        assert ray.get(ray.remote(lambda: 1).remote()) == 1
+        return ray.cluster_resources().get("CPU", 0), time.perf_counter() - start
+
+
+def describe(config: RayConfig) -> str:
+    """Where a job's workers will run, for the person who waits."""
+    if config.address:
+        return f"Joining the Ray cluster at {config.address}."
+    return "Starting an embedded Ray on 127.0.0.1."
