@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from mtrl.cli import main
+from mtrl.config import PRESETS
 from mtrl.report.runs import describe
 from mtrl.runs import checkpoint
 from mtrl.runs.directory import RunDirectory
@@ -242,3 +243,23 @@ def test_a_loss_that_is_not_finite_stops_with_a_dump(
     state = checkpoint.load(dump)
     assert state["batch"]["obs"].shape[0] == 3
     assert json.loads((run / "status.json").read_text())["state"] == "failed"
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS.glob("mt10/*.yaml")), ids=lambda path: path.stem)
+def test_every_preset_trains_on_fake_tasks(tmp_path: Path, preset: Path) -> None:
+    options = [
+        "env.tasks=fake3", "env.horizon=20", "collect.collector=local", "schedule.mode=sync",
+        "networks.actor=[8]", "networks.critic=[8]", "schedule.total_env_steps=3000",
+        "schedule.warmup_env_steps=600", "schedule.updates_per_env_step=0.02", "sac.batch_size=4",
+        "sac.updates_after_reset=5", "collect.rollout_steps=50", "evaluation.interval_env_steps=1500",
+        "run.log_interval_updates=10", f"run.directory={tmp_path}", "run.tensorboard=false",
+    ]  # fmt: skip
+    assert main(["train", "-c", str(preset), *options]) == 0
+    (run,) = tmp_path.iterdir()
+    state = final_state(run)
+    resets = state["trainer"]["counts"]["resets"]
+    assert resets == (3 if preset.stem == "strong" else 0)
+    assert state["schedule"]["updates"] == 48 + 5 * resets
+    assert state["agent"]["log_alpha"].shape == (1 if preset.stem == "paper" else 3,)
+    assert (state["collector"]["workers"][0]["scales"][0] is None) == (preset.stem != "paper")
+    assert json.loads((run / "eval" / "final.json").read_text())["env_steps"] > 0
