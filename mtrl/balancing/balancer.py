@@ -178,10 +178,12 @@ class Balancer:
             self.gramian = gradients.gramian()
         update = torch.cat([p.grad.flatten() for p in self.shared.values() if p.grad is not None])
         known = None if performance is None else Performance.of(performance)
+        # A row that is not finite is measured as if it were zero; it was masked in the step as well.
+        finite = torch.isfinite(self.gramian.diagonal())
         return step_diagnostics(
-            self.gramian,
-            gradients.dot(update),
-            update.double().square().sum(),
+            torch.where(finite[:, None] & finite[None, :], self.gramian, 0.0),
+            torch.nan_to_num(gradients.dot(update)),
+            torch.nan_to_num(update.double().square().sum()),
             self.method.metrics,
             known,
         )

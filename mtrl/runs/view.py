@@ -50,15 +50,16 @@ class View(Protocol):
         ...
 
 
-def make_view(stream: TextIO = sys.stderr) -> View:
+def make_view(stream: TextIO | None = None) -> View:
     """A live view on a terminal, plain lines otherwise."""
-    return LiveView() if stream.isatty() else PlainView(stream)
+    target = sys.stderr if stream is None else stream
+    return LiveView() if target.isatty() else PlainView(target)
 
 
 class PlainView:
     """A line every half minute, for logs and pipes."""
 
-    def __init__(self, stream: TextIO = sys.stderr, every_s: float = _PLAIN_EVERY_S) -> None:
+    def __init__(self, stream: TextIO, every_s: float = _PLAIN_EVERY_S) -> None:
         self.stream, self.every_s = stream, every_s
         self._last = -math.inf
 

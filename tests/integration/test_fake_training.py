@@ -198,7 +198,7 @@ def test_starting_from_another_run(tmp_path: Path, capsys: pytest.CaptureFixture
         (["method=sam_gs", "balancing.head_scaling=weights"], 2, ["head_scaling", "sam_gs"]),
         (["--resume", "nowhere"], 2, ["--resume"]),
         (["balancing.actor_method=famo"], 2, ["actor_method", "negative"]),
-        (["method=imtl_g", "method_options.pi={}"], 2, ["imtl_g", "pi"]),
+        (["method=imtl_g", "method_options.pi={}"], 2, ["IMTLG", "pi"]),
     ],
 )
 def test_bad_input_is_refused_before_anything_starts(

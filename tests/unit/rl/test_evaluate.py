@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
 from mtrl.envs import EnvConfig, TaskSet, load_tasks
 from mtrl.envs.fake import FakeTask
@@ -75,6 +76,7 @@ def test_shards_join_in_the_order_of_goals(fake_tasks: TaskSet) -> None:
     assert merged.env_steps == sum(p.env_steps for p in parts)
 
 
+@pytest.mark.filterwarnings("ignore:Constant.s. may be too high")
 def test_the_library_s_scripted_policies_solve_our_environments() -> None:
     from metaworld.policies import SawyerReachV3Policy, SawyerWindowOpenV3Policy
 

@@ -105,7 +105,7 @@ def test_a_loss_that_is_not_finite_changes_nothing(method: str) -> None:
     batch = make_batch(seed=1)
     batch.reward[1, 0] = float("nan")
     batch.obs[1, 0] = float("nan")
-    metrics = agent.update(batch, PERFORMANCE)
+    metrics = agent.update(batch, PERFORMANCE, record=True)
     assert not bool(metrics["finite"])
     for module, old in zip(modules, before, strict=True):
         assert torch.equal(flat(module), old)
