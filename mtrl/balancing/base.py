@@ -143,11 +143,6 @@ class Signals:
             self._gramian = self._require(self._gradients, "gramian").gramian()
         return self._gramian
 
-    @property
-    def has_gradients(self) -> bool:
-        """Whether the rows themselves were given, not only their Gramian."""
-        return self._gradients is not None
-
     def finite_rows(self) -> Tensor:
         """`[m]` booleans: whether what is known of a task, gradient and loss, is finite."""
         keep = None if self._losses is None else torch.isfinite(self._losses)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -16,7 +15,7 @@ from mtrl.rl.schedule import Schedule
 from mtrl.runs.directory import RunDirectory
 from mtrl.runs.gramians import GramianLog
 from mtrl.runs.metrics import MetricLog
-from mtrl.runs.view import Progress, View
+from mtrl.runs.view import Progress, View, mean_known
 
 _SAMPLED_EVERY = 10  # updates between two that enter the log's averages
 _HEARTBEAT_S = 5.0
@@ -33,7 +32,7 @@ class Telemetry:
         method: shown.
 
     Attributes:
-        counts: episodes, diverged episodes, evaluations and network resets so far.
+        counts: episodes, diverged episodes and network resets so far.
         wall_s: wall time of earlier parts of a resumed run.
     """
 
@@ -52,7 +51,7 @@ class Telemetry:
         self.gramians = GramianLog(run.path, log.task_names)
         self.schedule, self.performance = schedule, performance
         self.config, self.method = config, method
-        self.counts = {"episodes": 0, "diverged": 0, "resets": 0, "evaluations": 0}
+        self.counts = {"episodes": 0, "diverged": 0, "resets": 0}
         self.wall_s = 0.0
         self._seconds: dict[str, float] = {}
         self._weights: list[float] | None = None
@@ -90,11 +89,9 @@ class Telemetry:
         """Count time that was measured elsewhere."""
         self._seconds[part] = self._seconds.get(part, 0.0) + seconds
 
-    def learned(self, metrics: Mapping[str, Tensor]) -> None:
-        """Take the metrics of an update; write a record when one is due."""
+    def learned(self, metrics: Mapping[str, Tensor], *, recorded: bool) -> None:
+        """Take the metrics of an update; those of a recorded one always. Write when one is due."""
         # Counted from the first update, so that those of a less frequent actor are met.
-        every = self.config.record_interval_updates
-        recorded = every > 0 and (self.schedule.updates - 1) % every == 0
         if recorded or (self.schedule.updates - 1) % _SAMPLED_EVERY == 0:
             self.log.add(metrics)
         if self.schedule.updates % self.config.log_interval_updates == 0:
@@ -121,8 +118,7 @@ class Telemetry:
         weights = values.get("balance/weight/critic")
         self._weights = weights if isinstance(weights, list) else None
         success = self.performance.success()
-        known = [rate for rate in success if not math.isnan(rate)]
-        values["charts/mean_success_rate"] = sum(known) / len(known) if known else math.nan
+        values["charts/mean_success_rate"] = mean_known(success)
         values["charts/{task}_success_rate"] = success
         values["charts/{task}_return"] = self.performance.mean_returns()
         values["performance/count"] = self.performance.counts()

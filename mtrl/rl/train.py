@@ -130,7 +130,8 @@ class Trainer:
             self._request()
             self._evaluate()
             self.telemetry.report(self.collector.restarts)
-            if self.schedule.env_steps >= self._next_checkpoint:
+            # The end has a checkpoint of its own, below.
+            if self.schedule.env_steps >= self._next_checkpoint and not self.schedule.done:
                 self._save()
         self._save()
         if self.interrupt.signal is not None:
@@ -182,7 +183,7 @@ class Trainer:
                 if record:
                     self._record(metrics)
                 self._watch(metrics, batch)
-                self.telemetry.learned(metrics)
+                self.telemetry.learned(metrics, recorded=record)
                 if self.interrupt.signal is not None and not self.sync:
                     return
 
@@ -239,7 +240,6 @@ class Trainer:
             self._take_evaluation(*result)
 
     def _take_evaluation(self, env_steps: int, evaluation: Evaluation, kind: str = "eval") -> None:
-        self.telemetry.counts["evaluations"] += 1
         if kind == "eval":
             self.performance.set_evaluation(evaluation.success_rate, env_steps)
             if self.performance.source == "evaluation":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TextIO
 
@@ -71,7 +72,7 @@ class PlainView:
         self._last = now
         facts = " | ".join(f"{name} {value}" for name, value in progress.facts.items())
         left = f" | left {_clock(progress.seconds_left)}" if progress.seconds_left else ""
-        mean = f"{mean_success(progress):.2f}"
+        mean = f"{mean_known(progress.success):.2f}"
         self.message(
             f"{_clock(progress.seconds)} {100 * progress.done:3.0f}% success {mean} | {facts}{left}"
         )
@@ -128,7 +129,7 @@ def render(progress: Progress):
         known = 0.0 if math.isnan(success) else success
         bar = ProgressBar(total=1.0, completed=known)
         tasks.add_row(name, bar, _number(success), _number(total, ".0f"), _number(weight, ".3g"))
-    tasks.add_row("mean", "", _number(mean_success(progress)), "", "", style="bold")
+    tasks.add_row("mean", "", _number(mean_known(progress.success)), "", "", style="bold")
 
     pairs = [f"[dim]{name}[/dim]\u00a0{value}" for name, value in progress.facts.items()]
     facts = Text.from_markup("   ".join(pairs))  # wraps between facts on a narrow terminal
@@ -139,10 +140,10 @@ def render(progress: Progress):
     return Panel(Group(run, facts, clock, tasks), title=progress.title, border_style="dim")
 
 
-def mean_success(progress: Progress) -> float:
-    """Mean over the tasks that have finished an episode; NaN before."""
-    known = [s for s in progress.success if not math.isnan(s)]
-    return sum(known) / len(known) if known else float("nan")
+def mean_known(values: Sequence[float]) -> float:
+    """Mean of the values that are known; NaN where none is."""
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
 
 
 def _number(value: float, spec: str = ".2f") -> str:
