@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ from scipy.linalg import get_lapack_funcs
 
 from mtrl.balancing.solvers.solution import Array, Solution, scaled_cosines
 
-MAX_SCALED = 1e6  # cap on scaled weights, relative to their median: near-opposed tasks
+MAX_SCALED = 1e6  # cap on scaled weights, about 1 for orthogonal tasks: near-opposed ones
 # numpy's solve costs three times more on matrices of this size.
 _solve_positive: Callable[..., Any] = get_lapack_funcs("posv", dtype=np.float64)  # type: ignore
 
@@ -49,31 +50,29 @@ def power_barrier(
     # Work on cosines C and scaled weights b = a * norm, so that scales cannot spoil the arithmetic:
     # C b = c~ b^(-p) with c~ = c norm^(p-1), divided by its geometric mean.
     log_target = np.log(target[used]) + (p - 1.0) * np.log(norm)
-    log_scale = log_target.sum() / len(used)
+    log_scale = float(log_target.sum()) / len(used)
     c = np.exp(log_target - log_scale)
     system = cosines
     if ridge > 0.0:
         system = cosines.copy()
         system.flat[:: len(used) + 1] = 1.0 + ridge
 
-    b = c ** (1.0 / (1.0 + p))
-    ordered = np.sort(b)  # numpy's median costs more than the rest of this function
-    typical = 0.5 * float(ordered[(len(b) - 1) // 2] + ordered[len(b) // 2])
+    b = c ** (1.0 / (1.0 + p))  # its geometric mean is 1, as c's
     with np.errstate(all="ignore"):
-        cap = MAX_SCALED * typical
-        b = _start(system, c, p, b, cap)
+        b = _start(system, c, p, b)
         b, status, iterations = _newton(system, c, p, b, tolerance, max_iterations)
-        if b.max() > cap:
+        largest = float(b.max())
+        if largest > MAX_SCALED:
             # The direction of d is kept: bounding single weights would turn it at random.
-            b, status = b * (cap / b.max()), "capped"
-        residual = float(np.abs(b * (cosines @ b) / (c * b ** (1.0 - p)) - 1.0).max())
-        weights[used] = b / norm * np.exp(log_scale / (1.0 + p))
-    if not np.isfinite(weights).all():
+            b, status = b * (MAX_SCALED / largest), "capped"
+        residual = float(np.abs(b**p * (cosines @ b) / c - 1.0).max())
+        weights[used] = b * (math.exp(log_scale / (1.0 + p)) / norm)
+    if not math.isfinite(weights.sum()):
         return Solution(np.zeros(m), "empty", 0.0, iterations)
     return Solution(weights, status, residual, iterations)
 
 
-def _start(system: Array, c: Array, p: float, orthogonal: Array, cap: float) -> Array:
+def _start(system: Array, c: Array, p: float, orthogonal: Array) -> Array:
     """The best of three guesses, each scaled to the minimum along its ray.
 
     They are exact for orthogonal gradients, for equal ones, and close where zero is nearly in the
@@ -83,59 +82,92 @@ def _start(system: Array, c: Array, p: float, orthogonal: Array, cap: float) -> 
     if p >= 0.25:
         guesses.append(c ** (1.0 / p))
     _, hull, failed = _solve_positive(system, c)
-    if not failed and hull.min() > 0.0:
+    if not failed and (p <= 1.0 or hull.min() > 0.0):  # a negative entry gives NaN below
         guesses.append(hull)
-    best, lowest = orthogonal, np.inf
-    for guess in guesses:
-        scale = (float(c @ guess ** (1.0 - p)) / float(guess @ system @ guess)) ** (1.0 / (1.0 + p))
-        b = guess * scale
-        value = _objective(b, system @ b, c * b ** (1.0 - p), c, p)
-        if value < lowest and b.max() < cap:
-            best, lowest = b, value
+    # All guesses in one product each: on matrices of this size the number of calls is the cost.
+    rays = np.array(guesses)
+    curvatures = (rays @ system @ rays.T).diagonal().tolist()
+    masses = (rays ** (1.0 - p) @ c).tolist()
+    logs = (np.log(rays) @ c).tolist() if p == 1.0 else masses
+    best, lowest = orthogonal, math.inf
+    for ray, curvature, mass, log, top in zip(
+        guesses, curvatures, masses, logs, rays.max(1).tolist(), strict=True
+    ):
+        if not (0.0 < curvature < math.inf and 0.0 < mass < math.inf):
+            continue
+        scale = (mass / curvature) ** (1.0 / (1.0 + p))
+        if p == 1.0:
+            value = 0.5 * mass - log - mass * math.log(scale)
+        else:  # mass scale^(1-p) = curvature scale^2 at the minimum
+            value = curvature * scale**2 * (0.5 - 1.0 / (1.0 - p))
+        if value < lowest and top * scale < MAX_SCALED:
+            best, lowest = ray * scale, value
     return best
 
 
 def _newton(
     system: Array, c: Array, p: float, b: Array, tolerance: float, max_iterations: int
 ) -> tuple[Array, str, int]:
-    """The minimiser of `b'Cb / 2 - sum_i c_i phi_p(b_i)` from a start b."""
-    stride, rounding = len(b) + 1, 2e-16 * len(b) ** 0.5
-    product = system @ b
-    pull = c * b ** (1.0 - p)  # the barrier's share of b_i dF/db_i
-    value = _objective(b, product, pull, c, p)
+    """The minimiser of `b'Cb / 2 - sum_i c_i phi_p(b_i)` from a start b.
+
+    A full step is taken wherever it halves the violation, which near the minimum it does; elsewhere
+    the objective decides how much of it.
+    """
+    hessian = np.empty_like(system)
+    diagonal = hessian.reshape(-1)[:: len(b) + 1]
+    gradient, pull, violation = _evaluate(system, c, p, b)
     for iteration in range(max_iterations):
-        gradient = b * product - pull
-        violation = float(np.abs(gradient / pull).max())
         if violation < tolerance:
             return b, "ok", iteration
-        # The products cancel near stationary points; below their rounding nothing improves.
-        if violation < 1e-4 and (np.abs(gradient) < rounding * b * (np.abs(system) @ b)).all():
-            return b, "floor", iteration
-        hessian = system * b * b[:, None]
-        hessian.flat[::stride] += p * pull
-        _, step, failed = _solve_positive(hessian, -gradient)  # in the logarithm of b
-        slope = float(gradient @ step)
-        if failed or not np.isfinite(slope) or slope >= 0:
+        np.multiply(system, b, out=hessian)
+        hessian *= b[:, None]
+        diagonal += p * pull
+        _, step, failed = _solve_positive(hessian, gradient)  # in the logarithm of 1 / b
+        if failed:
             return b, "stalled", iteration
-
-        size = min(1.0, 3.0 / max(float(np.abs(step).max()), 1e-300))
-        slack = 1e-13 * (abs(value) + 1.0) + 2e-16 * float(b.sum()) ** 2  # rounding of b'Cb
-        while size > 1e-10:
-            trial = b * np.exp(size * step)
-            trial_product = system @ trial
-            trial_pull = c * trial ** (1.0 - p)
-            trial_value = _objective(trial, trial_product, trial_pull, c, p)
-            if trial_value <= value + 1e-4 * size * slope + slack:
-                break
-            size *= 0.5
-        else:
-            return b, "stalled", iteration
-        b, product, pull, value = trial, trial_product, trial_pull, trial_value
-        if -slope < 1e-26 * (abs(value) + 1.0):  # the step was below rounding
-            return b, "floor", iteration + 1
+        trial = b * np.exp(-step)
+        found = _evaluate(system, c, p, trial)
+        if not found[2] < 0.5 * violation:
+            trial, status = _search(system, c, p, b, gradient, violation, -step)
+            if status:
+                return trial, status, iteration
+            found = _evaluate(system, c, p, trial)
+        b, (gradient, pull, violation) = trial, found
     return b, "floor", max_iterations
 
 
-def _objective(b: Array, product: Array, pull: Array, c: Array, p: float) -> float:
-    barrier = float(c @ np.log(b)) if p == 1.0 else float(pull.sum()) / (1.0 - p)
-    return 0.5 * float(b @ product) - barrier
+def _evaluate(system: Array, c: Array, p: float, b: Array) -> tuple[Array, Array, float]:
+    """The gradient in log b; the barrier's share of it; a bound on the largest relative violation."""
+    pull = c * b ** (1.0 - p)
+    gradient = b * (system @ b) - pull
+    relative = gradient / pull
+    return gradient, pull, math.sqrt(relative @ relative)  # at half the price of the maximum
+
+
+def _search(
+    system: Array, c: Array, p: float, b: Array, gradient: Array, violation: float, step: Array
+) -> tuple[Array, str]:
+    """The point along a step in log b that lowers the objective enough, or why there is none."""
+    # The products cancel near stationary points; below their rounding nothing improves.
+    rounding = 2e-16 * len(b) ** 0.5 * b * (np.abs(system) @ b)
+    if violation < 1e-4 and (np.abs(gradient) < rounding).all():
+        return b, "floor"
+    slope = float(gradient @ step)
+    if not -math.inf < slope < 0.0:
+        return b, "stalled"
+    value = _objective(system, c, p, b)
+    if -slope < 1e-26 * (abs(value) + 1.0):  # the step is below rounding
+        return b, "floor"
+    slack = 1e-13 * (abs(value) + 1.0) + 2e-16 * float(b.sum()) ** 2  # rounding of b'Cb
+    size = min(1.0, 3.0 / max(float(np.abs(step).max()), 1e-300))
+    while size > 1e-10:
+        trial = b * np.exp(size * step)
+        if _objective(system, c, p, trial) <= value + 1e-4 * size * slope + slack:
+            return trial, ""
+        size *= 0.5
+    return b, "stalled"
+
+
+def _objective(system: Array, c: Array, p: float, b: Array) -> float:
+    barrier = c @ np.log(b) if p == 1.0 else c @ b ** (1.0 - p) / (1.0 - p)
+    return 0.5 * float(b @ (system @ b)) - float(barrier)

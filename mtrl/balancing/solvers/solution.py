@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,22 +42,21 @@ def scaled_cosines(gramian: Array) -> tuple[NDArray[np.intp], Array, Array]:
 
     Returns:
         `(used, norms, cosines)`: indices of the finite rows that are not zero, `[k]`; their norms;
-        `[k, k]`, symmetric with a unit diagonal. Nothing is used if an inner product is not finite.
+        `[k, k]` with a unit diagonal. Nothing is used if an inner product is not finite.
     """
     square = gramian.diagonal()
-    largest = square.max(initial=0.0)
-    if largest > 0.0 and np.isfinite(largest):
-        used = (square > ZERO_ROW**2 * largest).nonzero()[0]  # false for NaN
+    squares = square.tolist()  # Python is faster than numpy on so few numbers
+    if math.isfinite(sum(squares)) and min(squares) > ZERO_ROW**2 * max(squares):
+        used = np.arange(len(gramian))
     else:
         used = (np.isfinite(square) & (square > 0.0)).nonzero()[0]
         used = used[square[used] > ZERO_ROW**2 * square[used].max(initial=0.0)]
-    if len(used) < len(gramian):
         gramian = gramian[np.ix_(used, used)]
-    norms = np.sqrt(gramian.diagonal())
+        square = gramian.diagonal()
+    norms = np.sqrt(square)
     scale = 1.0 / norms
     cosines = gramian * scale * scale[:, None]
-    cosines = 0.5 * (cosines + cosines.T)
-    if not np.isfinite(cosines).all():
+    if not math.isfinite(cosines.sum()):
         return used[:0], norms[:0], cosines[:0, :0]
     np.minimum(cosines, 1.0, out=cosines)
     np.maximum(cosines, -1.0, out=cosines)
