@@ -124,8 +124,7 @@ def _train(options: argparse.Namespace) -> int:
     from mtrl.distributed.config import TrainConfig
     from mtrl.runs import checkpoint
     from mtrl.runs.directory import RunDirectory
-    from mtrl.runs.interrupt import Interrupt
-    from mtrl.runs.view import make_view
+    from mtrl.runs.session import training_session
 
     state = initial = None
     if options.resume:
@@ -151,19 +150,8 @@ def _train(options: argparse.Namespace) -> int:
         run = RunDirectory.create(base, name, config.seed, resolved.to_yaml())
     config = resolved.config
 
-    view = make_view()
-    run.write_status("running")
-    try:
-        with Interrupt() as interrupt:
-            view.message(f"Run directory: {run.path}")
-            outcome, tasks = launch.train(
-                config, run, view, interrupt, state=state, initial=initial
-            )
-    except BaseException as error:
-        run.write_status("failed", **_last_counters(run.status()), error=str(error))
-        raise
-    finally:
-        view.close()
+    with training_session(run) as (view, interrupt):
+        outcome, tasks = launch.train(config, run, view, interrupt, state=state, initial=initial)
     run.write_status(outcome.state, **outcome.counters)
     if outcome.state == "interrupted":
         print(
@@ -173,10 +161,6 @@ def _train(options: argparse.Namespace) -> int:
         return INTERRUPTED
     _print_outcome(run.path, tasks.names, outcome.evaluation)
     return OK
-
-
-def _last_counters(status: dict[str, Any]) -> dict[str, Any]:
-    return {k: status[k] for k in ("env_steps", "updates", "episodes") if k in status}
 
 
 def _check(config: Any) -> None:

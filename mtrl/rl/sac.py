@@ -14,6 +14,7 @@ from mtrl.rl.actor import build_actor
 from mtrl.rl.config import BalancingConfig, NetworkConfig, SACConfig
 from mtrl.rl.losses import actor_losses, critic_losses, critic_targets, temperature_losses
 from mtrl.rl.replay import Batch
+from mtrl.runs.guard import guarded_step
 
 Metrics = dict[str, Tensor]
 
@@ -168,7 +169,7 @@ class MultiTaskSAC:
             return critic_losses(q, target), {"q": q.mean(dim=(0, 2))}
 
         metrics = self.balancers["critic"].backward(losses, performance, record=record)
-        _step(self.optimizers["critic"], metrics["finite"])
+        guarded_step(self.optimizers["critic"], metrics["finite"])
         self.balancers["critic"].after_step()
         return {f"critic/{name}": value for name, value in metrics.items()}
 
@@ -182,13 +183,13 @@ class MultiTaskSAC:
             return actor_losses(q, log_prob, alpha), {"log_prob": log_prob}
 
         metrics = self.balancers["actor"].backward(losses, performance, record=record)
-        _step(self.optimizers["actor"], metrics["finite"])
+        guarded_step(self.optimizers["actor"], metrics["finite"])
         self.balancers["actor"].after_step()
         log_prob = metrics.pop("log_prob")
 
         temperature = temperature_losses(self.log_alpha, log_prob, self.config.target_entropy)
         (self.log_alpha.grad,) = torch.autograd.grad(temperature.sum(), [self.log_alpha])
-        _step(self.optimizers["temperature"], metrics["finite"])
+        guarded_step(self.optimizers["temperature"], metrics["finite"])
         if self.config.min_temperature > 0:
             with torch.no_grad():
                 self.log_alpha.clamp_(min=float(torch.tensor(self.config.min_temperature).log()))
@@ -276,9 +277,3 @@ def actor_method(method: str, options: Mapping[str, object], config: BalancingCo
             " losses; the actor's losses are negative at times. Use another method, or `same`."
         )
     return config.actor_method
-
-
-def _step(optimizer: torch.optim.Adam, finite: Tensor) -> None:
-    # The fused step reads this flag on the device: nothing moves where a loss was not finite.
-    optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
-    optimizer.step()

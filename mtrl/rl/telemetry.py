@@ -15,7 +15,7 @@ from mtrl.rl.schedule import Schedule
 from mtrl.runs.directory import RunDirectory
 from mtrl.runs.gramians import GramianLog
 from mtrl.runs.metrics import MetricLog
-from mtrl.runs.view import Progress, View, mean_known
+from mtrl.runs.view import Column, Progress, View, mean_known
 
 _SAMPLED_EVERY = 10  # updates between two that enter the log's averages
 _HEARTBEAT_S = 5.0
@@ -48,13 +48,13 @@ class Telemetry:
         method: str,
     ) -> None:
         self.run, self.log, self.view = run, log, view
-        self.gramians = GramianLog(run.path, log.task_names)
+        self.gramians = GramianLog(run.path, log.task_names, parts=("critic", "actor"))
         self.schedule, self.performance = schedule, performance
         self.config, self.method = config, method
         self.counts = {"episodes": 0, "diverged": 0, "resets": 0}
         self.wall_s = 0.0
         self._seconds: dict[str, float] = {}
-        self._weights: list[float] | None = None
+        self._weights = [float("nan")] * len(log.task_names)
         self._rates = (0.0, 0.0)  # env steps and updates per second
         self._bottleneck = "measuring"
         self._shown = self._beat = 0.0
@@ -116,7 +116,8 @@ class Telemetry:
             if key is not None:
                 values[key] = value
         weights = values.get("balance/weight/critic")
-        self._weights = weights if isinstance(weights, list) else None
+        if isinstance(weights, list):
+            self._weights = weights
         success = self.performance.success()
         values["charts/mean_success_rate"] = mean_known(success)
         values["charts/{task}_success_rate"] = success
@@ -158,9 +159,11 @@ class Telemetry:
             seconds=self.elapsed,
             seconds_left=(total - done) / self._rates[0] if self._rates[0] else None,
             tasks=self.log.task_names,
-            success=self.performance.success(),
-            returns=self.performance.mean_returns(),
-            weights=self._weights,
+            columns=[
+                Column("success", self.performance.success(), bar=True),
+                Column("return", self.performance.mean_returns(), ".0f"),
+                Column("weight", self._weights, ".3g"),
+            ],
             facts={
                 "env steps": f"{done:,} of {total:,}",
                 "updates": f"{self.schedule.updates:,}",

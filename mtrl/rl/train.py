@@ -6,7 +6,6 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
 from mtrl.envs import TaskSet
@@ -22,13 +21,8 @@ from mtrl.rl.schedule import Schedule
 from mtrl.rl.telemetry import Telemetry
 from mtrl.runs import checkpoint
 from mtrl.runs.directory import RunDirectory
+from mtrl.runs.guard import NonFiniteGuard, TrainingError
 from mtrl.runs.interrupt import Interrupt
-
-_MASKED_LIMIT = 100  # updates in a row with a non-finite gradient row under a finite loss
-
-
-class TrainingError(RuntimeError):
-    """Training cannot go on: a loss or a gradient is not finite."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +66,7 @@ class Trainer:
         self.scaled = False
         self._performance = performance.tensor(agent.device)
         self._published = -1
-        self._bad = torch.zeros((), dtype=torch.int64, device=agent.device)
-        self._masked_streak = torch.zeros((), dtype=torch.int64, device=agent.device)
+        self._guard = NonFiniteGuard(agent.device)
         self._next_checkpoint = self._next_evaluation = math.inf
 
     # The state of a run besides what its parts hold themselves.
@@ -273,23 +266,11 @@ class Trainer:
     # Watching, logging and saving.
 
     def _watch(self, metrics: dict[str, Tensor], batch: Batch) -> None:
-        self._bad += ~metrics["finite"]
-        masked = [value for name, value in metrics.items() if name.endswith("masked_tasks")]
-        if masked:
-            any_masked = torch.stack([value > 0 for value in masked]).any()
-            self._masked_streak = torch.where(any_masked, self._masked_streak + 1, 0)
-        # Reading a flag is free on the CPU; a device is asked once per log interval.
-        on_cpu = self.agent.device.type == "cpu"
-        if on_cpu or self.schedule.updates % self.config.log_interval_updates == 0:
-            if int(self._bad) > 0:
-                self._fail(
-                    "A loss is not finite; the update that produced it changed nothing.", batch
-                )
-            if int(self._masked_streak) >= _MASKED_LIMIT:
-                self._fail(
-                    f"A task's gradient has not been finite for {_MASKED_LIMIT} updates in a row.",
-                    batch,
-                )
+        self._guard.watch(metrics)
+        now = self.schedule.updates % self.config.log_interval_updates == 0
+        problem = self._guard.problem(now=now)
+        if problem is not None:
+            self._fail(problem, batch)
 
     def _fail(self, what: str, batch: Batch) -> None:
         state = {"agent": self.agent.state_dict(), "batch": batch._asdict()}

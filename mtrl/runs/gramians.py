@@ -13,14 +13,11 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-PARTS = ("critic", "actor")
-
-
 def _layout(num_tasks: int) -> np.dtype:
     return np.dtype(
         [
             ("updates", "<i8"),
-            ("env_steps", "<i8"),
+            ("clock", "<i8"),
             ("part", "<i4"),
             ("gramian", "<f4", (num_tasks, num_tasks)),
             ("weights", "<f4", (num_tasks,)),
@@ -35,31 +32,46 @@ class GramianLog:
     Args:
         folder: the run directory.
         task_names: in the order of rows.
+        parts: names of the networks, each of which has Gramians of its own.
+        clock: what the second count of a record is.
     """
 
-    def __init__(self, folder: Path, task_names: Sequence[str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        task_names: Sequence[str],
+        *,
+        parts: Sequence[str],
+        clock: str = "env_steps",
+    ) -> None:
         self.folder, self.task_names = folder, list(task_names)
+        self.parts, self.clock = list(parts), clock
         self._layout = _layout(len(self.task_names))
 
     def add(
         self,
         part: str,
         updates: int,
-        env_steps: int,
+        clock: int,
         gramian: Tensor,
         weights: Tensor | None,
         performance: Tensor,
     ) -> None:
         """Append one record; missing weights are NaN."""
         record = np.zeros((), self._layout)
-        record["updates"], record["env_steps"] = updates, env_steps
-        record["part"] = PARTS.index(part)
+        record["updates"], record["clock"] = updates, clock
+        record["part"] = self.parts.index(part)
         record["gramian"] = gramian.cpu().numpy()
         record["weights"] = np.nan if weights is None else weights.cpu().numpy()
         record["performance"] = performance.cpu().numpy()
         header = self.folder / "gramians.json"
         if not header.exists():
-            facts = {"tasks": self.task_names, "parts": PARTS, "layout": self._layout.descr}
+            facts = {
+                "tasks": self.task_names,
+                "parts": self.parts,
+                "clock": self.clock,
+                "layout": self._layout.descr,
+            }
             header.write_text(json.dumps(facts))
         with (self.folder / "gramians.bin").open("ab") as file:
             file.write(record.tobytes())
@@ -77,8 +89,8 @@ class GramianLog:
 def read_gramians(folder: Path) -> np.ndarray:
     """All whole records of a run, as a structured array.
 
-    Its fields: `updates`, `env_steps`, `part` (index into `PARTS`), `gramian [m, m]`, `weights [m]`,
-    `performance [m]`.
+    Its fields: `updates`, `clock`, `part` (`gramians.json` names both), `gramian [m, m]`,
+    `weights [m]`, `performance [m]`.
     """
     tasks = json.loads((folder / "gramians.json").read_text())["tasks"]
     layout = _layout(len(tasks))

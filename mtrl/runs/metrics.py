@@ -25,6 +25,8 @@ class MetricLog:
         tensorboard: write event files too.
         offset: length of `metrics.jsonl` at the checkpoint that a run resumes from; what was written
             after it is dropped, because it will be written again.
+        purge_step: drop what event files hold from this step on.
+        clock: the counter that event files use as their step.
     """
 
     def __init__(
@@ -35,7 +37,9 @@ class MetricLog:
         tensorboard: bool = True,
         offset: int | None = None,
         purge_step: int | None = None,
+        clock: str = "env_steps",
     ) -> None:
+        self.clock = clock
         self.task_names = list(task_names)
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
@@ -74,11 +78,11 @@ class MetricLog:
     def write(self, counters: Mapping[str, int], values: Mapping[str, Any]) -> None:
         """Append a record of reproducible values; `[m]` lists become one entry per task."""
         record = {**counters, **self._by_task(values)}
-        self._append(self._metrics, record, counters["env_steps"])
+        self._append(self._metrics, record, counters[self.clock])
 
     def write_timing(self, counters: Mapping[str, int], values: Mapping[str, Any]) -> None:
         """Append a record of times, rates and process events."""
-        self._append(self._timing, {**counters, **values}, counters["env_steps"])
+        self._append(self._timing, {**counters, **values}, counters[self.clock])
 
     def offset(self) -> int:
         """Bytes of `metrics.jsonl` so far, for the checkpoint."""

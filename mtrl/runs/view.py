@@ -7,9 +7,26 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TextIO
+from typing import Any, Protocol, TextIO
 
 _PLAIN_EVERY_S = 30.0
+
+
+@dataclass(frozen=True)
+class Column:
+    """What a run knows about each task.
+
+    Attributes:
+        name: heads the column.
+        values: one entry per task; NaN where unknown.
+        spec: how a value is written.
+        bar: draw it as a share of 1, too.
+    """
+
+    name: str
+    values: Sequence[float]
+    spec: str = ".2f"
+    bar: bool = False
 
 
 @dataclass(frozen=True)
@@ -20,7 +37,8 @@ class Progress:
         title: the run's name.
         done: share of the run, 0 to 1.
         seconds, seconds_left: wall time used and expected; None while unknown.
-        tasks: names. success, returns, weights: one entry per task; NaN where unknown.
+        tasks: names.
+        columns: of the table of tasks; the mean of the first sums the run up.
         facts: shown as they are, in this order.
     """
 
@@ -29,9 +47,7 @@ class Progress:
     seconds: float
     seconds_left: float | None
     tasks: list[str]
-    success: list[float]
-    returns: list[float]
-    weights: list[float] | None = None
+    columns: list[Column]
     facts: dict[str, str] = field(default_factory=dict)
 
 
@@ -72,9 +88,10 @@ class PlainView:
         self._last = now
         facts = " | ".join(f"{name} {value}" for name, value in progress.facts.items())
         left = f" | left {_clock(progress.seconds_left)}" if progress.seconds_left else ""
-        mean = f"{mean_known(progress.success):.2f}"
+        first = progress.columns[0]
+        mean = f"{first.name} {_number(mean_known(first.values), first.spec)}"
         self.message(
-            f"{_clock(progress.seconds)} {100 * progress.done:3.0f}% success {mean} | {facts}{left}"
+            f"{_clock(progress.seconds)} {100 * progress.done:3.0f}% {mean} | {facts}{left}"
         )
 
     def message(self, text: str) -> None:
@@ -86,7 +103,7 @@ class PlainView:
 
 
 class LiveView:
-    """A table that redraws in place: success as bars, returns, weights, rates, time left."""
+    """A table that redraws in place: tasks, facts, time left."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -119,17 +136,22 @@ def render(progress: Progress):
 
     tasks = Table(box=None, expand=True, padding=(0, 1))
     tasks.add_column("task")
-    tasks.add_column("success", ratio=1)
-    tasks.add_column("", justify="right", width=5)
-    tasks.add_column("return", justify="right")
-    tasks.add_column("weight", justify="right")
-    weights = progress.weights or [float("nan")] * len(progress.tasks)
-    rows = zip(progress.tasks, progress.success, progress.returns, weights, strict=True)
-    for name, success, total, weight in rows:
-        known = 0.0 if math.isnan(success) else success
-        bar = ProgressBar(total=1.0, completed=known)
-        tasks.add_row(name, bar, _number(success), _number(total, ".0f"), _number(weight, ".3g"))
-    tasks.add_row("mean", "", _number(mean_known(progress.success)), "", "", style="bold")
+    for column in progress.columns:
+        if column.bar:
+            tasks.add_column(column.name, ratio=1)
+        tasks.add_column("" if column.bar else column.name, justify="right", min_width=5)
+    for i, name in enumerate(progress.tasks):
+        cells: list[Any] = []
+        for column in progress.columns:
+            value = column.values[i]
+            if column.bar:
+                known = 0.0 if math.isnan(value) else min(max(value, 0.0), 1.0)
+                cells.append(ProgressBar(total=1.0, completed=known))
+            cells.append(_number(value, column.spec))
+        tasks.add_row(name, *cells)
+    first = progress.columns[0]
+    mean = _number(mean_known(first.values), first.spec)
+    tasks.add_row("mean", *([""] if first.bar else []), mean, style="bold")
 
     pairs = [f"[dim]{name}[/dim]\u00a0{value}" for name, value in progress.facts.items()]
     facts = Text.from_markup("   ".join(pairs))  # wraps between facts on a narrow terminal

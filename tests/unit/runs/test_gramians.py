@@ -11,7 +11,7 @@ from mtrl.runs.gramians import GramianLog, read_gramians
 
 
 def test_records_come_back_and_are_truncated(tmp_path: Path) -> None:
-    log = GramianLog(tmp_path, ["a", "b"])
+    log = GramianLog(tmp_path, ["a", "b"], parts=["critic", "actor"])
     log.truncate(0)  # nothing there yet
     gramian = torch.tensor([[1.0, -0.5], [-0.5, 2.0]], dtype=torch.float64)
     for updates in (100, 200, 300):

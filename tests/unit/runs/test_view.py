@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from mtrl.runs.view import PlainView, Progress, make_view, render
+from mtrl.runs.view import Column, PlainView, Progress, make_view, render
 
 PROGRESS = Progress(
     title="a-run",
@@ -14,9 +14,11 @@ PROGRESS = Progress(
     seconds=65,
     seconds_left=3600,
     tasks=["reach-v3", "push-v3"],
-    success=[0.5, float("nan")],
-    returns=[123.4, float("nan")],
-    weights=[0.25, 4.0],
+    columns=[
+        Column("success", [0.5, float("nan")], bar=True),
+        Column("return", [123.4, float("nan")], ".0f"),
+        Column("weight", [0.25, 4.0], ".3g"),
+    ],
     facts={
         "env steps": "358,000 of 420,000",
         "env steps/s": "1,234",

@@ -1,0 +1,54 @@
+"""The NaN guard: a step on losses that are not finite changes nothing, and the run then stops."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+_MASKED_LIMIT = 100  # updates in a row with a non-finite gradient row under a finite loss
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on: a loss or a gradient is not finite."""
+
+
+def guarded_step(optimizer: torch.optim.Adam, finite: Tensor) -> None:
+    """A step of a fused Adam that leaves everything as it is where `finite` is false.
+
+    The flag is read on the device: the host does not wait for it.
+    """
+    optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
+    optimizer.step()
+
+
+class NonFiniteGuard:
+    """Counts bad updates on the device; the host looks when told to.
+
+    Args:
+        device: of the metrics.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._on_cpu = device.type == "cpu"
+        self._bad = torch.zeros((), dtype=torch.int64, device=device)
+        self._masked_streak = torch.zeros((), dtype=torch.int64, device=device)
+
+    def watch(self, metrics: Mapping[str, Tensor]) -> None:
+        """Take an update's `finite` and every `...masked_tasks`."""
+        self._bad += ~metrics["finite"]
+        masked = [value for name, value in metrics.items() if name.endswith("masked_tasks")]
+        if masked:
+            any_masked = torch.stack([value > 0 for value in masked]).any()
+            self._masked_streak = torch.where(any_masked, self._masked_streak + 1, 0)
+
+    def problem(self, *, now: bool) -> str | None:
+        """What is wrong, or None. Looking is free on the CPU; a device is asked only if `now`."""
+        if not (self._on_cpu or now):
+            return None
+        if int(self._bad) > 0:
+            return "A loss is not finite; the update that produced it changed nothing."
+        if int(self._masked_streak) >= _MASKED_LIMIT:
+            return f"A task's gradient has not been finite for {_MASKED_LIMIT} updates in a row."
+        return None
