@@ -43,6 +43,11 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--init-from", metavar="RUN", help="start from another run's networks")
     train.set_defaults(run=_train)
 
+    supervised = verbs.add_parser("supervised", help="train on a supervised benchmark")
+    _add_config_arguments(supervised)
+    supervised.add_argument("--resume", metavar="RUN", help="go on with an interrupted run")
+    supervised.set_defaults(run=_supervised)
+
     evaluate = verbs.add_parser("eval", help="evaluate a run's policy on every goal of every task")
     evaluate.add_argument("path", metavar="RUN")
     evaluate.add_argument("--json", action="store_true", help="print one JSON object")
@@ -160,6 +165,59 @@ def _train(options: argparse.Namespace) -> int:
         )
         return INTERRUPTED
     _print_outcome(run.path, tasks.names, outcome.evaluation)
+    return OK
+
+
+def _supervised(options: argparse.Namespace) -> int:
+    from mtrl.config import ConfigError, resolve
+    from mtrl.report.benchmark import ranking, result_table
+    from mtrl.runs import checkpoint
+    from mtrl.runs.directory import RunDirectory
+    from mtrl.runs.session import training_session
+    from mtrl.supervised import launch
+    from mtrl.supervised.config import SupervisedConfig
+
+    state = None
+    if options.resume:
+        if options.config or options.overrides:
+            raise ConfigError(
+                "`--resume` goes on with the run's own configuration. Drop the others."
+            )
+        run = RunDirectory.open(Path(options.resume))
+        resolved = resolve(SupervisedConfig, [run.path / "config.yaml"])
+        run.acquire()
+        path, state = checkpoint.load_latest(run.checkpoints)
+        print(f"Resuming {run.path} from {path.name}.", file=sys.stderr)
+    else:
+        resolved = resolve(SupervisedConfig, options.config, options.overrides)
+    try:
+        jobs = launch.expand(resolved.config) if state is None else [resolved.config]
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+    base, outcomes, runs = Path(resolved.config.run.directory), {}, {}
+    for job in jobs:
+        if state is None:
+            content = resolved.of(job).to_yaml()
+            run = RunDirectory.create(base, launch.run_name(job), job.seed, content)
+        with training_session(run) as (view, interrupt):
+            outcome = launch.train(job, run, view, interrupt, state=state)
+        run.write_status(outcome.state, **outcome.counters)
+        if outcome.state == "interrupted":
+            print(
+                f"Interrupted with a checkpoint. Go on with: mtrl supervised --resume {run.path}",
+                file=sys.stderr,
+            )
+            return INTERRUPTED
+        name = job.task if job.method == launch.SINGLE_TASK else job.method
+        outcomes[name], runs[name] = outcome, run.path
+        run.release()
+        print(result_table(outcome.result))
+        print(f"run: {run.path}")
+    for line in launch.conclude(resolved.config, outcomes, runs):
+        print(line)
+    if len(outcomes) > 1:
+        print(ranking({name: outcome.result for name, outcome in outcomes.items()}))
     return OK
 
 

@@ -47,6 +47,10 @@ class Resolved(typing.Generic[T]):
     values: dict[str, Any]
     origins: dict[str, str]
 
+    def of(self, config: T) -> Resolved[T]:
+        """The same with another configuration, derived from this one."""
+        return Resolved(config, dataclasses.asdict(config), self.origins)  # type: ignore[call-overload]
+
     def to_yaml(self) -> str:
         """The resolved values as YAML; loading it gives the same configuration."""
         stream = io.StringIO()
@@ -119,13 +123,15 @@ class _Layers:
     def lay(self, content: Mapping[str, Any], origin: str) -> None:
         """Lay values over what is there, after checking their keys."""
         _check_keys(self.schema, content, "", origin)
-        # Options belong to the method named with them; those of another method do not carry over.
-        changes_method = "method" in content and content["method"] != self.values.get("method")
-        if changes_method and "method_options" in self.values:
-            self.values["method_options"] = {}
-            self.origins = {
-                k: v for k, v in self.origins.items() if not k.startswith("method_options.")
-            }
+        # Options belong to the method (or problem) named with them; another's do not carry over.
+        for owner in ("method", "problem"):
+            options = f"{owner}_options"
+            changes = owner in content and content[owner] != self.values.get(owner)
+            if changes and options in self.values:
+                self.values[options] = {}
+                self.origins = {
+                    k: v for k, v in self.origins.items() if not k.startswith(f"{options}.")
+                }
         self._merge(self.values, content, "", origin)
 
     def build(self) -> Resolved:

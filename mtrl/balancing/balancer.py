@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -32,8 +32,9 @@ class Balancer:
         max_norm: bound on the gradient norm, applied once, after aggregation; None leaves it.
         clip: `separate` bounds trunk and heads each by `max_norm`, `joint` both together.
         head_scaling: `unit`, or `weights` to scale each head's gradient as its task's trunk
-            gradient. Heads need the task as their dimension `head_task_dim` for that.
+            gradient.
         head_task_dim: dimension of the head parameters that counts tasks.
+        head_tasks: instead, the task that each head parameter belongs to as a whole.
         mode: see :func:`mtrl.balancing.gradients.task_gradients`.
 
     Attributes:
@@ -50,6 +51,7 @@ class Balancer:
         clip: Literal["separate", "joint"] = "separate",
         head_scaling: Literal["unit", "weights"] = "unit",
         head_task_dim: int = 0,
+        head_tasks: Sequence[int] | None = None,
         mode: Mode = "views",
     ) -> None:
         self.method = method
@@ -59,6 +61,7 @@ class Balancer:
         self.clip = clip
         self.head_scaling = head_scaling
         self.head_task_dim = head_task_dim
+        self.head_tasks = head_tasks
         self.mode: Mode = mode
         self.gramian: Tensor | None = None
         self._last_loss_fn: LossFunction | None = None
@@ -191,11 +194,15 @@ class Balancer:
     def _set_head_gradients(
         self, grads: list[Tensor] | tuple[Tensor, ...], weights: Tensor | float | None
     ) -> None:
-        for parameter, grad in zip(self.heads.values(), grads, strict=True):
+        for i, (parameter, grad) in enumerate(zip(self.heads.values(), grads, strict=True)):
             if self.head_scaling == "weights" and isinstance(weights, Tensor):
-                shape = [1] * grad.dim()
-                shape[self.head_task_dim] = -1
-                grad = grad * weights.to(grad.dtype).view(shape)
+                scale = weights.to(grad.dtype)
+                if self.head_tasks is not None:
+                    grad = grad * scale[self.head_tasks[i]]
+                else:
+                    shape = [1] * grad.dim()
+                    shape[self.head_task_dim] = -1
+                    grad = grad * scale.view(shape)
             parameter.grad = grad.contiguous()
 
     def _clip(self) -> Metrics:

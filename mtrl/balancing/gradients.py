@@ -8,6 +8,7 @@ leaves task i's gradient in block i, at about the cost of the plain sum itself.
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -116,8 +117,8 @@ def task_gradients(
         heads: parameters of which each belongs to one task, or has a slice for each task.
         num_tasks: m.
         mode: `views`, one backward, for tasks on disjoint inputs; where all tasks share one input,
-            `batched` vector-Jacobian products or a `loop` of backward passes. All agree to
-            rounding.
+            `batched` vector-Jacobian products (or a loop, with a warning, where an operation has no
+            batched form) or a `loop` of backward passes. All agree to rounding.
 
     Returns:
         `(losses [m], aux, gradients, head_gradients)`; heads get the gradient of the plain sum,
@@ -140,16 +141,36 @@ def task_gradients(
         head_grads = list(torch.autograd.grad(losses.sum(), heads, retain_graph=True))
     else:
         head_grads = []
-    if mode == "batched":
-        one_hot = torch.eye(num_tasks, dtype=losses.dtype, device=losses.device)
-        blocks = list(torch.autograd.grad(losses, params, one_hot, is_grads_batched=True))
-    else:
+    blocks = _batched(losses, params) if mode == "batched" else None
+    if blocks is None:
         rows = [
             torch.autograd.grad(loss, params, retain_graph=True, materialize_grads=True)
             for loss in losses
         ]
         blocks = [torch.stack(column) for column in zip(*rows, strict=True)]
     return losses.detach(), aux, TaskGradients(blocks), head_grads
+
+
+def _batched(losses: Tensor, params: Sequence[Tensor]) -> list[Tensor] | None:
+    """All rows in one batched vector-Jacobian product; None where an operation has no batched form."""
+    one_hot = torch.eye(len(losses), dtype=losses.dtype, device=losses.device)
+    try:
+        return list(
+            torch.autograd.grad(
+                losses,
+                params,
+                one_hot,
+                retain_graph=True,
+                is_grads_batched=True,
+                materialize_grads=True,
+            )
+        )
+    except RuntimeError as error:
+        warnings.warn(
+            f"No batched task gradients for this model, a loop of backward passes serves: {error}",
+            stacklevel=2,
+        )
+        return None
 
 
 def _dense(block: Tensor) -> Tensor:

@@ -89,6 +89,14 @@ class MetricLog:
         self._metrics.flush()
         return self._metrics.tell()
 
+    def state_dict(self) -> dict[str, Any]:
+        """What was added since the last record."""
+        return {"sums": dict(self._sums), "counts": dict(self._counts)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore :meth:`state_dict`."""
+        self._sums, self._counts = dict(state["sums"]), dict(state["counts"])
+
     def close(self) -> None:
         """Close the files."""
         self._metrics.close()

@@ -26,7 +26,8 @@ class Fixed(Weighting):
     Args:
         weights: one number for each task.
         log: instead, the `metrics.jsonl` of another run; each record is a mean over its interval.
-        key: name of the weights in the log, `[m]` or one entry `key/0`, `key/1`, ... for each task.
+        key: name of the weights in the log, `[m]` or one entry `key/<task>` for each task:
+            `balance/weight` of a supervised run, `balance/weight/critic` of RL.
         decay: of the exponential mean over the records.
         normalise: scale the weights to sum to m.
     """
@@ -110,7 +111,7 @@ def _weights_of(record: dict[str, object], key: str) -> Tensor | None:
     found = record.get(key)
     if isinstance(found, list):
         return torch.tensor([float(w) for w in found], dtype=torch.float64)
-    entries = []
-    while isinstance(value := record.get(f"{key}/{len(entries)}"), int | float):
-        entries.append(float(value))
-    return torch.tensor(entries, dtype=torch.float64) if entries else None
+    entries = [value for name, value in record.items() if name.startswith(f"{key}/")]
+    if not entries or not all(isinstance(value, int | float) for value in entries):
+        return None
+    return torch.tensor(entries, dtype=torch.float64)

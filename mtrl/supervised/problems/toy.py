@@ -8,53 +8,76 @@ logarithm has `+ tanh(-y)`, as in every released code, where two papers print a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from mtrl.balancing import Balancer, build, method_class
+from mtrl.supervised.metrics import mean_value
+from mtrl.supervised.problem import Metric, Model, Problem, Recipe, Split, Task, TensorData
 
 Point = tuple[float, float]
 
-LOWER_BOUND = -21.0
-"""Below every loss of `one_optimum`: what released code subtracts for methods that need positive
-losses."""
+STEPS_PER_EPOCH = 10
+_CAGRAD = ((-8.5, 7.5), (0.0, 0.0), (9.0, 9.0), (-7.5, -0.5), (9.0, -1.0))
+_SAM_GS = (
+    (-8.0, 5.0),
+    (-3.0, 7.5),
+    (0.0, 10.0),
+    (3.0, 7.5),
+    (8.0, 5.0),
+    (-10.0, -3.0),
+    (10.0, -3.0),
+)
+_SAM_GS_TWO = ((-3.5, 5.5), (3.5, 5.5), (-6.5, 2.5), (6.5, 2.5), (0.0, 10.0), (0.0, -8.0))
+STARTS: dict[str, dict[str, tuple[Point, ...]]] = {
+    "one_optimum": {"cagrad": _CAGRAD, "sam_gs": _SAM_GS},
+    "two_optima": {"sam_gs": _SAM_GS_TWO},
+}
+"""The points from which the papers descend, by surface and paper."""
 
-_STARTS = ((-8.5, 7.5), (0.0, 0.0), (9.0, 9.0), (-7.5, -0.5), (9.0, -1.0))
-_STARTS_TWO = ((-3.5, 5.5), (3.5, 5.5), (-6.5, 2.5), (6.5, 2.5), (0.0, 10.0), (0.0, -8.0))
 
+class Toy(Problem):
+    """One of the two surfaces; every start is trained on its own.
 
-@dataclass(frozen=True)
-class Toy:
-    """One of the two surfaces.
+    An epoch is ten steps. The recipe takes steps of 0.02 where the papers take twenty times as many of
+    0.001; with Adam the paths are nearly the same, but inside the valley they are chaotic in
+    either.
 
-    Attributes:
+    Args:
         surface: `one_optimum` or `two_optima` of the sum of the losses.
-        scale: factor on the first loss: 0.1 in the figures of Nash-MTL, FAMO, FairGrad and PIVRG, 1
-            in those of CAGrad and SAM-GS.
-        names: of the tasks.
-        shared_input: both tasks read the same parameters and nothing else.
+        loss_weight: alpha, the first loss is alpha L1: 0.1 in the figures of Nash-MTL, FAMO, FairGrad
+            and PIVRG, 1 in those of CAGrad and SAM-GS.
+        starts: whose start points: `cagrad` (five) or `sam_gs` (seven; six on `two_optima`), or empty
+            for the first that the surface has.
     """
 
-    surface: Literal["one_optimum", "two_optima"] = "one_optimum"
-    scale: float = 0.1
-    names: tuple[str, str] = ("left", "right")
-    shared_input: bool = field(default=True, init=False)
+    recipe = Recipe(epochs=200, batch_size=1, learning_rate=0.02, select="last")
+    tasks = tuple(
+        Task(name, lambda prediction, target: prediction, (Metric("value", False, mean_value),))
+        for name in ("left", "right")
+    )
 
-    def __post_init__(self) -> None:
-        if self.surface not in ("one_optimum", "two_optima"):
+    def __init__(
+        self, *, surface: str = "one_optimum", loss_weight: float = 0.1, starts: str = ""
+    ) -> None:
+        if surface not in STARTS:
+            raise ValueError(f"`surface` should be {' or '.join(STARTS)}. Found {surface!r}.")
+        if loss_weight <= 0:
+            raise ValueError(f"`loss_weight` should be positive. Found {loss_weight}.")
+        known = STARTS[surface]
+        starts = starts or next(iter(known))
+        if starts not in known:
             raise ValueError(
-                f"`surface` should be one_optimum or two_optima. Found {self.surface!r}."
+                f"`starts` should be {' or '.join(known)} on {surface}. Found {starts!r}."
             )
-        if self.scale <= 0:
-            raise ValueError(f"`scale` should be positive. Found {self.scale}.")
-
-    @property
-    def starts(self) -> tuple[Point, ...]:
-        """The points from which the papers descend."""
-        return _STARTS if self.surface == "one_optimum" else _STARTS_TWO
+        self.surface, self.loss_weight = surface, loss_weight
+        self.starts = known[starts]
+        self.copies = len(self.starts)
+        # What released code subtracts for methods that need positive losses; the second is ours.
+        self.lower_bound = -21.0 if surface == "one_optimum" else -52.0
 
     def losses(self, point: Tensor) -> Tensor:
         """Both losses at `point [..., 2]`, `[..., 2]`."""
@@ -67,57 +90,81 @@ class Toy:
             bowls = [((x - 7.0 * s) ** 2 + 0.1 * (y + 8.0) ** 2) / 10.0 - 20.0 for s in (1, -1)]
         else:
             bowls = [_two_wells(x, y, s) for s in (1, -1)]
-        left = self.scale * (first * upper + bowls[0] * lower)
+        left = self.loss_weight * (first * upper + bowls[0] * lower)
         right = second * upper + bowls[1] * lower
         return torch.stack([left, right], dim=-1)
 
+    def data(self, split: Split, seed: int) -> TensorData:
+        """Nothing but the number of steps in an epoch."""
+        count = STEPS_PER_EPOCH if split == "train" else 1
+        nothing = torch.zeros(count)
+        return TensorData(nothing, [nothing, nothing])
 
-def descend(
-    problem: Toy,
-    method: str,
-    start: Point,
-    *,
-    steps: int,
-    learning_rate: float = 1e-3,
-    **options: object,
-) -> Tensor:
-    """The path of a method from a start with Adam, `[steps + 1, 2]` float64.
+    def model(self, copy: int = 0) -> Model:
+        """A point in the plane, at one of the starts."""
+        return _Point(self, self.starts[copy])
 
-    Methods that need positive losses see them above `LOWER_BOUND`, which leaves the gradients as
-    they are. Performance, where read, is equal for both tasks.
+    def facts(self, model: Model) -> dict[str, float]:
+        """Where the point is."""
+        assert isinstance(model, _Point)
+        x, y = model.point.tolist()
+        return {"x": x, "y": y}
 
-    Args:
-        problem: the surface.
-        method: a key of `mtrl.balancing.METHODS`.
-        start: a point.
-        steps: optimiser steps.
-        learning_rate: of Adam; the papers use 0.001 for 20,000 to 50,000 steps.
-        **options: of the method.
-    """
-    point = nn.Parameter(torch.tensor(start, dtype=torch.float64))
-    shift = -LOWER_BOUND if method_class(method).positive_losses else 0.0
-    aggregator = build(method, 2, 2, **options).double()  # type: ignore[arg-type]
-    balancer = Balancer(aggregator, {"point": point}, {}, mode="loop")
-    optimizer = torch.optim.Adam([point], learning_rate)
-    equal = torch.full((2,), 0.5)
-    path = [point.detach().clone()]
-    for _ in range(steps):
-        balancer.backward(lambda shared: (problem.losses(shared["point"]) + shift, None), equal)
-        optimizer.step()
-        balancer.after_step()
-        path.append(point.detach().clone())
-    return torch.stack(path)
+    def finish(self, run: Path, models: Sequence[Model]) -> list[Path]:
+        """`end_points.json`, and pictures of the paths."""
+        from mtrl.supervised.problems.toy_plots import draw_run
+
+        ends = []
+        for start, model in zip(self.starts, models, strict=True):
+            assert isinstance(model, _Point)
+            point = model.point.detach()
+            ends.append(
+                {"start": start, "theta": point.tolist(), "losses": self.losses(point).tolist()}
+            )
+        path = run / "end_points.json"
+        path.write_text(json.dumps(ends, indent=1))
+        return [path, *draw_run(self, run)]
+
+    def finish_all(self, runs: Mapping[str, Path], picture: Path) -> Path | None:
+        """The paths of all methods in one picture."""
+        from mtrl.supervised.problems.toy_plots import draw_methods
+
+        return draw_methods(self, runs, picture)
 
 
-def distance_to_front(point: Tensor) -> Tensor:
-    """Distance of `point [..., 2]` from the Pareto set of `one_optimum`, for any scale.
+class _Point(Model):
+    num_tasks = 2
+
+    def __init__(self, problem: Toy, start: Point) -> None:
+        super().__init__()
+        self.problem = problem
+        self.point = nn.Parameter(torch.tensor(start, dtype=torch.float64))
+
+    def forward(self, inputs: Tensor) -> list[Tensor]:
+        return list(self.problem.losses(self.point).unbind(-1))
+
+    def head_parameters(self, task: int) -> dict[str, nn.Parameter]:
+        return {}
+
+
+def pareto_front(points: int = 201) -> Tensor:
+    """The Pareto set of `one_optimum`, `[points, 2]`, for any loss weight.
 
     Both bowls fall with |x| up to 7, and y is the minimum of a common profile within 0.08 of
     -8.3552 at x = 0 and -8.4345 at the ends; the set is taken as the parabola through these.
     """
+    x = torch.linspace(-7.0, 7.0, points, dtype=torch.float64)
+    return torch.stack([x, _ridge(x)], dim=-1)
+
+
+def distance_to_front(point: Tensor) -> Tensor:
+    """Distance of `point [..., 2]` from :func:`pareto_front`."""
     x, y = point[..., 0], point[..., 1]
-    ridge = -8.3552 - 0.0793 * (x.clamp(-7.0, 7.0) / 7.0) ** 2
-    return torch.hypot((x.abs() - 7.0).clamp_min(0.0), y - ridge)
+    return torch.hypot((x.abs() - 7.0).clamp_min(0.0), y - _ridge(x.clamp(-7.0, 7.0)))
+
+
+def _ridge(x: Tensor) -> Tensor:
+    return -8.3552 - 0.0793 * (x / 7.0) ** 2
 
 
 def _two_wells(x: Tensor, y: Tensor, sign: int) -> Tensor:

@@ -1,0 +1,63 @@
+"""Tables of supervised runs, from what they leave in `eval/final.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from scipy.stats import rankdata
+
+
+def result_table(result: Mapping[str, Any]) -> str:
+    """A run's test results as aligned text: a line for each metric, then Delta-m.
+
+    Args:
+        result: the content of `eval/final.json`.
+    """
+    lines = []
+    several = len(result["test"]) > 1
+    for i, test in enumerate(result["test"]):
+        start = f"start {i}  " if several else ""
+        for task, metrics in test["metrics"].items():
+            for metric, value in metrics.items():
+                behind = test.get("drops", {}).get(task, {}).get(metric)
+                note = "" if behind is None else f"  {behind:+8.2f} % behind the single task"
+                lines.append(f"{start}{task:12} {metric:12} {value:10.4f}{note}")
+        if "delta_m" in test:
+            lines.append(
+                f"{start}delta_m {test['delta_m']:.2f} (flat), {test['delta_m_task']:.2f} (per task);"
+                f" variance {test['variance']:.1f}; epoch {result['selected_epoch']}"
+            )
+    return "\n".join(lines)
+
+
+def ranking(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """Several runs side by side, best Delta-m first; in the order given where there is none."""
+    rows = []
+    for name, result in results.items():
+        tests = result["test"]
+        values = [v for test in tests for row in test["metrics"].values() for v in row.values()]
+        known = [test["delta_m"] for test in tests if "delta_m" in test]
+        rows.append((name, float(np.mean(known)) if known else None, values))
+    if all(delta is not None for _, delta, _ in rows):
+        rows.sort(key=lambda row: row[1])
+    width = max(len(name) for name, _, _ in rows)
+    lines = []
+    for name, delta, values in rows:
+        shown = "" if delta is None else f" delta_m {delta:8.2f}"
+        lines.append(f"{name:{width}}{shown}  " + " ".join(f"{value:9.4f}" for value in values))
+    return "\n".join(lines)
+
+
+def mean_ranks(table: np.ndarray, higher_is_better: np.ndarray) -> np.ndarray:
+    """MR: the mean over metrics of each method's rank, `[methods]`; ties share their mean rank.
+
+    It depends on which methods are compared: never set it beside another paper's.
+
+    Args:
+        table: `[methods, metrics]`.
+        higher_is_better: `[metrics]`.
+    """
+    signed = np.where(higher_is_better, -table, table)
+    return rankdata(signed, axis=0).mean(1)

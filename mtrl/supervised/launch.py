@@ -1,0 +1,281 @@
+"""Puts a supervised run together: the problem, its data, the learners, the loop."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import importlib.util
+import inspect
+import json
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mtrl.balancing import METHODS, check_options, method_class
+from mtrl.balancing.base import Weighting
+from mtrl.runs.directory import RunDirectory
+from mtrl.runs.interrupt import Interrupt
+from mtrl.runs.metrics import MetricLog
+from mtrl.runs.view import View
+from mtrl.supervised.config import RecipeConfig, SupervisedConfig
+from mtrl.supervised.learner import Learner
+from mtrl.supervised.metrics import describe_units
+from mtrl.supervised.problem import Problem, Recipe
+from mtrl.supervised.problems import PROBLEMS
+from mtrl.supervised.single_task import SingleTask
+from mtrl.supervised.trainer import Baseline, Outcome, Trainer
+
+SINGLE_TASK = "stl"
+
+
+def expand(config: SupervisedConfig) -> list[SupervisedConfig]:
+    """The runs that a configuration asks for: one for each method, or for each single task.
+
+    Raises:
+        ValueError: something in it is wrong; the message says what and what to do.
+    """
+    problem = make_problem(config)
+    names = [task.name for task in problem.tasks]
+    if config.method == SINGLE_TASK:
+        if config.method_options:
+            raise ValueError(
+                "`method=stl` trains one task at a time and has no options. Drop them."
+            )
+        if config.task != "all" and config.task not in names:
+            close = difflib.get_close_matches(config.task, names, n=1, cutoff=0.3)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise ValueError(
+                f"`task` should be one of {', '.join(names)}, or all. Found {config.task!r}.{hint}"
+            )
+        tasks = names if config.task == "all" else [config.task]
+        return [dataclasses.replace(config, task=task) for task in tasks]
+    if config.task != "all":
+        raise ValueError("`task` goes with `method=stl`. Drop it, or train single tasks.")
+    if config.method != "all":
+        _check_method(config, len(names))
+        return [config]
+    if config.method_options:
+        raise ValueError("`method_options` belong to one method. Drop them, or name a method.")
+    # A method that cannot be made without options has no place among all.
+    able = [name for name, method in METHODS.items() if not method.example_options]
+    return [dataclasses.replace(config, method=name) for name in able]
+
+
+def run_name(config: SupervisedConfig) -> str:
+    """What a run directory's name begins with."""
+    name = config.run.name or config.problem.rpartition(":")[2].lower()
+    return f"{name}-{config.method}" + ("" if config.task == "all" else f"-{config.task}")
+
+
+def make_problem(config: SupervisedConfig) -> Problem:
+    """The benchmark with its options.
+
+    Raises:
+        ValueError: unknown problem or option, or a value that it refuses.
+    """
+    kind = _problem_class(config.problem)
+    known = {
+        name
+        for name, parameter in inspect.signature(kind.__init__).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+    options = dict(config.problem_options)
+    for key in options:
+        if key not in known - {"data_root"}:
+            listed = ", ".join(sorted(known - {"data_root"})) or "none"
+            close = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise ValueError(
+                f"The problem {config.problem!r} has no option {key!r}. Its options: {listed}.{hint}"
+            )
+    if "data_root" in known:
+        if not config.data_root:
+            raise ValueError(
+                f"The problem {config.problem!r} reads files. Name their folder: data_root=FOLDER."
+            )
+        options["data_root"] = Path(config.data_root)
+    try:
+        return kind(**options)
+    except TypeError as error:
+        raise ValueError(
+            f"The problem {config.problem!r} refuses its options {config.problem_options}: {error}"
+        ) from error
+
+
+def train(
+    config: SupervisedConfig,
+    run: RunDirectory,
+    view: View,
+    interrupt: Interrupt,
+    *,
+    state: dict[str, Any] | None = None,
+) -> Outcome:
+    """Train one run to its end or to an interruption.
+
+    Args:
+        config: one of those that :func:`expand` gives.
+        run: the locked run directory.
+        view: shows progress.
+        interrupt: the signals received.
+        state: of the checkpoint to resume from.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    problem = make_problem(config)
+    baseline = read_baseline(config.baseline, problem) if config.baseline else problem.baseline
+    method, options = config.method, config.method_options
+    if method == SINGLE_TASK:
+        problem = SingleTask(problem, config.task)
+        baseline, method = None, "ls"  # one task is returned unchanged by every method
+    recipe = _recipe(problem.recipe, config.recipe)
+    on_gpu = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
+    device = torch.device("cuda" if on_gpu else "cpu")
+    learners = [
+        Learner(
+            problem,
+            recipe,
+            method,
+            options,
+            config=config.balancing,
+            seed=config.seed,
+            device=device,
+            copy=copy,
+        )
+        for copy in range(problem.copies)
+    ]
+    view.message(f"{config.problem} on {device}; balancing: {config.method}.")
+    log = MetricLog(
+        run.path,
+        [task.name for task in problem.tasks],
+        tensorboard=config.run.tensorboard,
+        offset=state["trainer"]["metrics_offset"] if state else None,
+        purge_step=state["trainer"]["updates"] if state else None,
+        clock="updates",
+    )
+    with contextlib.closing(log):
+        trainer = Trainer(
+            problem=problem,
+            recipe=recipe,
+            learners=learners,
+            data={split: problem.data(split, config.seed) for split in ("train", "val", "test")},
+            baseline=baseline,
+            run=run,
+            log=log,
+            view=view,
+            interrupt=interrupt,
+            config=config.run,
+            seed=config.seed,
+            title=config.method,
+        )
+        if state is not None:
+            trainer.load_state_dict(state)
+        run.write_json("problem.json", describe_units(problem.tasks))
+        return trainer.run()
+
+
+def conclude(
+    config: SupervisedConfig, outcomes: Mapping[str, Outcome], runs: Mapping[str, Path]
+) -> list[str]:
+    """What several runs leave together: single-task results, a picture. Returns lines about it."""
+    base = Path(config.run.directory)
+    stem = next(iter(runs.values())).name.rpartition("-s")[2]  # the seed and time of the first run
+    name = config.run.name or config.problem.rpartition(":")[2].lower()
+    if config.method == SINGLE_TASK:
+        path = write_baseline(base / f"{name}-stl-s{stem}.json", config.problem, outcomes)
+        return [f"single-task results: {path} (use them with baseline=[{path}])"]
+    if len(runs) < 2:
+        return []
+    picture = make_problem(config).finish_all(runs, base / f"{name}-all-s{stem}.png")
+    return [] if picture is None else [f"picture: {picture}"]
+
+
+def write_baseline(path: Path, problem: str, outcomes: Mapping[str, Outcome]) -> Path:
+    """Keep single-task results for `baseline`: the test metrics of each task's run."""
+    values = {
+        task: outcome.result["test"][0]["metrics"][task] for task, outcome in outcomes.items()
+    }
+    path.write_text(json.dumps({"problem": problem, "values": values}, indent=1))
+    return path
+
+
+def read_baseline(files: Sequence[str], problem: Problem) -> Baseline:
+    """Single-task results from files, averaged.
+
+    Raises:
+        ValueError: a file is missing or lacks a task or a metric.
+    """
+    rows = []
+    for name in files:
+        try:
+            rows.append(json.loads(Path(name).read_text())["values"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"`baseline` should name files that `method=stl` wrote. {name}: {error}"
+            ) from error
+    try:
+        return {
+            task.name: {
+                metric.name: statistics.fmean(row[task.name][metric.name] for row in rows)
+                for metric in task.metrics
+            }
+            for task in problem.tasks
+        }
+    except KeyError as error:
+        raise ValueError(
+            f"`baseline` has no result for {error} in {', '.join(files)}. Train it: method=stl."
+        ) from error
+
+
+def _check_method(config: SupervisedConfig, num_tasks: int) -> None:
+    check_options(config.method, dict(config.method_options))
+    method = method_class(config.method)
+    if config.balancing.head_scaling == "weights" and not issubclass(method, Weighting):
+        raise ValueError(
+            f"`balancing.head_scaling: weights` needs a method with task weights; {config.method!r}"
+            " works on coordinates. Use `unit`."
+        )
+    method(num_tasks, 1, **{k: v for k, v in config.method_options.items() if k != "pi"})
+
+
+def _recipe(own: Recipe, changes: RecipeConfig) -> Recipe:
+    given = {k: v for k, v in dataclasses.asdict(changes).items() if v is not None}
+    return dataclasses.replace(own, **given)
+
+
+def _problem_class(name: str) -> type[Problem]:
+    if name in PROBLEMS:
+        return PROBLEMS[name]
+    file, separator, attribute = name.rpartition(":")
+    if separator and file.endswith(".py"):
+        return _from_file(Path(file), attribute)
+    plugins = {point.name: point for point in entry_points(group="mtrl.problems")}
+    if name in plugins:
+        return plugins[name].load()
+    known = sorted({*PROBLEMS, *plugins})
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise ValueError(
+        f"Unknown problem {name!r}. Expected one of {', '.join(known)}, or FILE.py:Class.{hint}"
+    )
+
+
+def _from_file(path: Path, attribute: str) -> type[Problem]:
+    if not path.is_file():
+        raise ValueError(f"`problem` names the file {path}, which does not exist.")
+    spec = importlib.util.spec_from_file_location(f"mtrl_problem_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    found = getattr(module, attribute, None)
+    if not (isinstance(found, type) and issubclass(found, Problem)):
+        raise ValueError(
+            f"{path} should hold a class {attribute!r} derived from mtrl.supervised.Problem."
+        )
+    return found
