@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     config_verbs = config.add_subparsers(title="verbs", metavar="VERB", required=True)
     show = config_verbs.add_parser("show", help="the resolved values and where each came from")
     _add_config_arguments(show)
+    show.add_argument("--supervised", action="store_true", help="of `mtrl supervised`")
     show.add_argument("--json", action="store_true", help="print one JSON object")
     show.set_defaults(run=_config_show)
 
@@ -305,8 +306,13 @@ def _runs(options: argparse.Namespace) -> int:
         print(json.dumps(rows))
         return OK
     for row in rows:
-        success = "" if row["success"] is None else f"success {row['success']:.3f}"
-        print(f"{row['name']:44} {row['state']:12} {row['env_steps'] or 0:>12,} steps  {success}")
+        steps, unit = (
+            (row["updates"], "updates") if row["env_steps"] is None else (row["env_steps"], "steps")
+        )
+        known = [
+            f"{name} {row[name]:.3f}" for name in ("success", "delta_m") if row[name] is not None
+        ]
+        print(f"{row['name']:44} {row['state']:12} {row[unit] or 0:>12,} {unit:9} {' '.join(known)}")
     return OK
 
 
@@ -340,8 +346,10 @@ def _methods(options: argparse.Namespace) -> int:
 def _config_show(options: argparse.Namespace) -> int:
     from mtrl.config import flatten, resolve
     from mtrl.distributed.config import TrainConfig
+    from mtrl.supervised.config import SupervisedConfig
 
-    resolved = resolve(TrainConfig, options.config, options.overrides)
+    schema = SupervisedConfig if options.supervised else TrainConfig
+    resolved = resolve(schema, options.config, options.overrides)
     rows = flatten(resolved.values)
     if options.json:
         print(json.dumps({k: {"value": v, "origin": resolved.origins[k]} for k, v in rows}))

@@ -9,13 +9,14 @@ from mtrl.runs.directory import RunDirectory
 
 
 def describe(run: RunDirectory) -> dict[str, Any]:
-    """Name, state, counters and the final success rate (None before the end)."""
+    """Name, state, counters, and the final success rate or Delta-m (None before the end)."""
     status = run.status()
-    success = None
+    success = delta_m = None
     try:
         final = json.loads((run.path / "eval" / "final.json").read_text())
-        success = final["mean_success_rate"]
-    except (OSError, ValueError, KeyError):
+        success = final.get("mean_success_rate")
+        delta_m = next((test.get("delta_m") for test in final.get("test", [])), None)
+    except (OSError, ValueError):
         pass
     return {
         "name": run.path.name,
@@ -24,4 +25,5 @@ def describe(run: RunDirectory) -> dict[str, Any]:
         "env_steps": status.get("env_steps"),
         "updates": status.get("updates"),
         "success": success,
+        "delta_m": delta_m,
     }

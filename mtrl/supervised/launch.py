@@ -42,6 +42,8 @@ def expand(config: SupervisedConfig) -> list[SupervisedConfig]:
     """
     problem = make_problem(config)
     names = [task.name for task in problem.tasks]
+    if config.baseline:
+        read_baseline(config.baseline, problem)
     if config.method == SINGLE_TASK:
         if config.method_options:
             raise ValueError(

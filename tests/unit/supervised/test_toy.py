@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from scipy.optimize import minimize
+from torch import nn
 
-from mtrl.balancing import METHODS
-from mtrl.supervised.problems.toy import Toy, descend, distance_to_front
+from mtrl.balancing import METHODS, Balancer, build, method_class
+from mtrl.supervised.problems.toy import STARTS, Point, Toy, distance_to_front, pareto_front
 
 # Ends after 100 steps of Adam at 0.3 from (-7.5, -0.5) on `one_optimum` at scale 0.1, recorded
 # here, where no paper documents them. RLW and GradDrop are random and only have to arrive.
@@ -45,6 +46,31 @@ OPTIONS: dict[str, dict[str, object]] = {
 }
 
 
+def descend(
+    problem: Toy,
+    method: str,
+    start: Point,
+    *,
+    steps: int,
+    learning_rate: float = 1e-3,
+    **options: object,
+) -> torch.Tensor:
+    """The path of a method with Adam, `[steps + 1, 2]`; performance, where read, is equal."""
+    point = nn.Parameter(torch.tensor(start, dtype=torch.float64))
+    shift = -problem.lower_bound if method_class(method).positive_losses else 0.0
+    balancer = Balancer(build(method, 2, 2, **options).double(), {"point": point}, {}, mode="loop")
+    optimizer = torch.optim.Adam([point], learning_rate)
+    path = [point.detach().clone()]
+    for _ in range(steps):
+        balancer.backward(
+            lambda shared: (problem.losses(shared["point"]) + shift, None), torch.full((2,), 0.5)
+        )
+        optimizer.step()
+        balancer.after_step()
+        path.append(point.detach().clone())
+    return torch.stack(path)
+
+
 def minimum(problem: Toy, near: tuple[float, float], task: int | None) -> tuple[float, list[float]]:
     def value(point: list[float]) -> float:
         losses = problem.losses(torch.tensor(point, dtype=torch.float64))
@@ -58,13 +84,13 @@ def minimum(problem: Toy, near: tuple[float, float], task: int | None) -> tuple[
 @pytest.mark.parametrize(
     ("problem", "near", "task", "value", "point"),
     [
-        (Toy(scale=1.0), (6, -8), 0, -19.98943, (7.0, -8.4345)),
-        (Toy(scale=1.0), (-6, -8), 1, -19.98943, (-7.0, -8.4345)),
-        (Toy(scale=1.0), (1, -8), None, -30.1833, (0.0, -8.3551)),
-        (Toy(scale=0.1), (-5, -8), None, -20.2073, (-5.7273, -8.4094)),
-        (Toy("two_optima", 1.0), (-5, -10), 0, -50.2938, (-5.4565, -10.8427)),
-        (Toy("two_optima", 1.0), (5, -10), 1, -50.2938, (5.4565, -10.8427)),
-        (Toy("two_optima", 1.0), (5, -10), None, -74.1340, (5.4546, -10.8426)),
+        (Toy(loss_weight=1.0), (6, -8), 0, -19.98943, (7.0, -8.4345)),
+        (Toy(loss_weight=1.0), (-6, -8), 1, -19.98943, (-7.0, -8.4345)),
+        (Toy(loss_weight=1.0), (1, -8), None, -30.1833, (0.0, -8.3551)),
+        (Toy(loss_weight=0.1), (-5, -8), None, -20.2073, (-5.7273, -8.4094)),
+        (Toy(surface="two_optima", loss_weight=1.0), (-5, -10), 0, -50.2938, (-5.4565, -10.8427)),
+        (Toy(surface="two_optima", loss_weight=1.0), (5, -10), 1, -50.2938, (5.4565, -10.8427)),
+        (Toy(surface="two_optima", loss_weight=1.0), (5, -10), None, -74.1340, (5.4546, -10.8426)),
     ],
 )
 def test_minima_are_those_of_the_released_surfaces(
@@ -76,7 +102,7 @@ def test_minima_are_those_of_the_released_surfaces(
 
 
 def test_losses_are_batched_and_differentiable_at_every_start() -> None:
-    for problem in (Toy(), Toy("two_optima", 1.0)):
+    for problem in (Toy(), Toy(surface="two_optima", loss_weight=1.0)):
         points = torch.tensor(problem.starts, dtype=torch.float64, requires_grad=True)
         losses = problem.losses(points)
         assert losses.shape == (len(problem.starts), 2)
@@ -85,6 +111,25 @@ def test_losses_are_batched_and_differentiable_at_every_start() -> None:
         for i, start in enumerate(problem.starts):
             single = problem.losses(torch.tensor(start, dtype=torch.float64))
             torch.testing.assert_close(single, losses[i].detach())
+
+
+def test_starts_are_those_of_the_papers() -> None:
+    counts = {(s, p): len(points) for s, rows in STARTS.items() for p, points in rows.items()}
+    assert counts == {
+        ("one_optimum", "cagrad"): 5, ("one_optimum", "sam_gs"): 7, ("two_optima", "sam_gs"): 6,
+    }  # fmt: skip
+    assert Toy().copies == 5
+    assert Toy(starts="sam_gs").copies == 7
+
+
+def test_no_point_beats_the_front_in_both_losses() -> None:
+    problem = Toy()
+    front = problem.losses(pareto_front())
+    generator = torch.Generator().manual_seed(0)
+    points = 24.0 * torch.rand(4000, 2, generator=generator, dtype=torch.float64) - 12.0
+    losses = problem.losses(points)
+    beaten = (losses[:, None] < front[None] - 2e-3).all(-1)
+    assert not beaten.any()
 
 
 def test_front_holds_the_documented_points() -> None:
@@ -133,6 +178,8 @@ def test_plain_sum_ends_near_the_optimum_of_the_sum_from_an_easy_start() -> None
 
 def test_wrong_surfaces_are_refused() -> None:
     with pytest.raises(ValueError, match="one_optimum or two_optima"):
-        Toy("three_optima")  # type: ignore[arg-type]
+        Toy(surface="three_optima")
     with pytest.raises(ValueError, match="should be positive"):
-        Toy(scale=0.0)
+        Toy(loss_weight=0.0)
+    with pytest.raises(ValueError, match="sam_gs on two_optima"):
+        Toy(surface="two_optima", starts="cagrad")

@@ -1,0 +1,342 @@
+"""`mtrl supervised` as a user meets it: every method, single tasks, resume, clear errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mtrl.balancing import METHODS
+from mtrl.cli import main
+from mtrl.runs import checkpoint
+from mtrl.runs.gramians import read_gramians
+from mtrl.runs.metrics import read_jsonl
+
+SMALL = [
+    "-c", "supervised/digits", "problem_options.pairs=96", "recipe.batch_size=32", "recipe.epochs=2",
+    "run.record_interval_updates=2",
+]  # fmt: skip
+
+
+def train(base: Path, *arguments: str) -> int:
+    return main(["supervised", *SMALL, f"run.directory={base}", *arguments])
+
+
+def only_run(base: Path) -> Path:
+    (run,) = (path.parent for path in base.glob("*/config.yaml"))
+    return run
+
+
+def final(run: Path) -> dict:
+    return json.loads((run / "eval" / "final.json").read_text())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_trains_on_real_digits(tmp_path: Path, method: str) -> None:
+    weights = ["method_options.weights=[1.0, 3.0]"] if method == "fixed" else []
+    assert train(tmp_path, f"method={method}", *weights) == 0
+    run = only_run(tmp_path)
+    records = read_jsonl(run / "metrics.jsonl")
+    assert [(r["epochs"], r["updates"]) for r in records] == [(1, 3), (2, 6)]
+    losses = [v for r in records for k, v in r.items() if "/loss/" in k]
+    assert len(losses) == 8
+    assert np.isfinite(losses).all()
+    state = checkpoint.load_latest(run / "checkpoints")[1]["learners"][0]
+    assert all(float(s["step"]) == 6 for s in state["optimizer"]["state"].values())
+    assert all(torch.isfinite(v).all() for v in state["model"].values())
+    (test,) = final(run)["test"]
+    assert set(test["metrics"]) == {"CL", "RR"}
+    assert np.isfinite([test["delta_m"], test["variance"]]).all()
+    assert test["delta_m"] == pytest.approx(
+        (test["drops"]["CL"]["accuracy"] + test["drops"]["RR"]["mse"]) / 2
+    )
+    gramians = read_gramians(run)
+    assert gramians["updates"].tolist() == [1, 3, 5]
+    assert np.isfinite(gramians["gramian"]).all()
+    assert json.loads((run / "status.json").read_text())["state"] == "done"
+
+
+def test_a_seed_reproduces_the_log_byte_for_byte(tmp_path: Path) -> None:
+    logs = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        assert train(tmp_path / name, "method=pivrg", f"seed={seed}") == 0
+        logs.append((only_run(tmp_path / name) / "metrics.jsonl").read_bytes())
+    assert logs[0] == logs[1]
+    assert logs[0] != logs[2]
+
+
+INTERRUPTED = '''
+import os, signal
+from mtrl.supervised.problems.digits import Digits
+
+
+class Interrupting(Digits):
+    """Sends a signal in the middle of the second epoch, once."""
+
+    def data(self, split, seed):
+        data = super().data(split, seed)
+        return Counting(data, {marker!r}) if split == "train" else data
+
+
+class Counting:
+    def __init__(self, data, marker):
+        self.data, self.marker, self.batches = data, marker, 0
+
+    def __len__(self):
+        return len(self.data)
+
+    def __getitem__(self, indices):
+        self.batches += 1
+        if self.batches == 5 and not os.path.exists(self.marker):
+            open(self.marker, "w").close()
+            os.kill(os.getpid(), signal.SIGTERM)
+        return self.data[indices]
+'''
+
+
+@pytest.mark.parametrize("method", ["pivrg", "famo", "sam_gs"])
+def test_a_signal_within_an_epoch_and_a_resume_change_nothing(
+    tmp_path: Path, method: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    marker = tmp_path / "interrupted"
+    file = tmp_path / "interrupting.py"
+    file.write_text(INTERRUPTED.format(marker=str(marker)))
+    arguments = [f"problem={file}:Interrupting", "problem_options.pairs=96", f"method={method}",
+                 "recipe.epochs=3"]  # fmt: skip
+    marker.touch()
+    assert train(tmp_path / "whole", *arguments) == 0
+    marker.unlink()
+    assert train(tmp_path / "cut", *arguments) == 75
+    run, whole = only_run(tmp_path / "cut"), only_run(tmp_path / "whole")
+    assert "--resume" in capsys.readouterr().err
+    state = checkpoint.load_latest(run / "checkpoints")[1]["trainer"]
+    assert (state["epoch"], state["batches_done"]) == (1, 2), "it stops within the epoch"
+    assert json.loads((run / "status.json").read_text())["state"] == "interrupted"
+
+    assert main(["supervised", "--resume", str(run)]) == 0
+    assert (run / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+    assert (run / "gramians.bin").read_bytes() == (whole / "gramians.bin").read_bytes()
+    ours, theirs = final(run), final(whole)
+    assert {k: v for k, v in ours.items() if k != "wall_s"} == {
+        k: v for k, v in theirs.items() if k != "wall_s"
+    }
+
+
+def test_kill_and_resume_end_in_the_same_log(tmp_path: Path) -> None:
+    arguments = ["method=nash_mtl", "recipe.epochs=30", "run.checkpoint_interval_epochs=1"]
+    assert train(tmp_path / "whole", *arguments) == 0
+    base = tmp_path / "killed"
+    command = [
+        sys.executable,
+        "-m",
+        "mtrl",
+        "supervised",
+        *SMALL,
+        f"run.directory={base}",
+        *arguments,
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and len(list(base.glob("*/checkpoints/step_*"))) < 2:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    run = only_run(base)
+    assert not (run / "eval" / "final.json").exists(), "the run should die in the middle"
+    assert main(["supervised", "--resume", str(run)]) == 0
+    whole = only_run(tmp_path / "whole")
+    assert (run / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+
+
+def test_accumulators_are_fresh_for_every_split_and_epoch(tmp_path: Path) -> None:
+    """With a learning rate near zero every epoch measures the same, whatever was counted before."""
+    assert train(tmp_path, "recipe.learning_rate=1e-12", "recipe.epochs=3") == 0
+    records = read_jsonl(only_run(tmp_path) / "metrics.jsonl")
+    assert len(records) == 3
+    for name in ("train/accuracy/CL", "train/mse/RR", "val/accuracy/CL", "val/mse/RR"):
+        assert len({round(record[name], 6) for record in records}) == 1, name
+    assert records[0]["train/mse/RR"] != pytest.approx(records[0]["val/mse/RR"], rel=1e-4)
+
+
+def test_single_tasks_feed_delta_m_and_pivrg(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(tmp_path / "stl", "method=stl") == 0
+    runs = sorted(path.parent.name for path in (tmp_path / "stl").glob("*/config.yaml"))
+    assert ["-CL-" in runs[0], "-RR-" in runs[1]] == [True, True]
+    (baseline,) = (tmp_path / "stl").glob("*.json")
+    values = json.loads(baseline.read_text())["values"]
+    assert set(values) == {"CL", "RR"}
+    assert f"baseline=[{baseline}]" in capsys.readouterr().out
+
+    assert train(tmp_path / "pivrg", "method=pivrg", f"baseline=[{baseline}]") == 0
+    run = only_run(tmp_path / "pivrg")
+    (test,) = final(run)["test"]
+    expected = 100 * (test["metrics"]["RR"]["mse"] - values["RR"]["mse"]) / values["RR"]["mse"]
+    assert test["drops"]["RR"]["mse"] == pytest.approx(expected)
+    first, second = read_jsonl(run / "metrics.jsonl")
+    assert [first[f"balance/omega/{t}"] for t in ("CL", "RR")] == [1.0, 1.0], "nothing known yet"
+    behind = np.array([first[f"val/drop/{t}"] for t in ("CL", "RR")])
+    tau = max(np.ptp(behind) / np.log(2), 10.0)
+    omega = 2 * np.exp(behind / tau) / np.exp(behind / tau).sum()
+    assert [second[f"balance/omega/{t}"] for t in ("CL", "RR")] == pytest.approx(omega)
+
+
+def test_one_single_task_alone(tmp_path: Path) -> None:
+    assert train(tmp_path, "method=stl", "task=RR") == 0
+    assert set(final(only_run(tmp_path))["test"][0]["metrics"]) == {"RR"}
+
+
+def test_fixed_weights_come_from_a_run(tmp_path: Path) -> None:
+    assert train(tmp_path / "nash", "method=nash_mtl", "recipe.epochs=4") == 0
+    log = only_run(tmp_path / "nash") / "metrics.jsonl"
+    mean = None
+    for record in read_jsonl(log):
+        row = np.array([record["balance/weight/CL"], record["balance/weight/RR"]])
+        mean = row if mean is None else 0.9 * mean + 0.1 * row
+    options = ["method=fixed", f"method_options.log={log}", "method_options.key=balance/weight"]
+    assert train(tmp_path / "fixed", *options) == 0
+    record = read_jsonl(only_run(tmp_path / "fixed") / "metrics.jsonl")[-1]
+    found = [record["balance/weight/CL"], record["balance/weight/RR"]]
+    assert mean is not None
+    assert found == pytest.approx(2 * mean / mean.sum())
+
+
+def test_the_epoch_of_the_lowest_loss_is_reported_with_its_balance(tmp_path: Path) -> None:
+    assert train(tmp_path, "method=rgb", "recipe.epochs=3") == 0
+    run = only_run(tmp_path)
+    records, result = read_jsonl(run / "metrics.jsonl"), final(run)
+    lowest = min(records, key=lambda record: record["val/mean_loss"])
+    assert result["lowest_loss"]["epoch"] == lowest["epochs"]
+    for name in ("mer_balance", "conflict", "proximity", "condition_number"):
+        assert result["lowest_loss"][f"balance/{name}"] == lowest[f"balance/{name}"]
+        assert all(np.isfinite(record[f"balance/{name}"]) for record in records)
+    best = min(records, key=lambda record: record["val/delta_m"])
+    assert result["selected_epoch"] == best["epochs"]
+
+
+def test_toys_leave_their_end_points(tmp_path: Path) -> None:
+    arguments = [
+        "-c",
+        "supervised/toy",
+        "method=mgda",
+        "recipe.epochs=3",
+        f"run.directory={tmp_path}",
+    ]
+    assert main(["supervised", *arguments]) == 0
+    run = only_run(tmp_path)
+    ends = json.loads((run / "end_points.json").read_text())
+    last = read_jsonl(run / "metrics.jsonl")[-1]
+    assert len(ends) == 5
+    for i, end in enumerate(ends):
+        assert end["theta"] == [last[f"start{i}/x"], last[f"start{i}/y"]]
+        assert end["losses"] == pytest.approx(
+            [last[f"start{i}/val/loss/left"], last[f"start{i}/val/loss/right"]]
+        )
+        assert end["theta"] != end["start"]
+
+
+def test_all_methods_are_trained_in_one_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(tmp_path, "method=all", "recipe.epochs=1", "problem_options.pairs=32") == 0
+    methods = {path.parent.name.split("-")[1] for path in tmp_path.glob("*/config.yaml")}
+    assert methods == set(METHODS) - {"fixed"}, "fixed has no weights of its own"
+    ranked = capsys.readouterr().out.splitlines()[-len(methods) :]
+    assert {line.split()[0] for line in ranked} == methods
+    deltas = [float(line.split()[2]) for line in ranked]
+    assert deltas == sorted(deltas)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "expected"),
+    [
+        (["problem=digit"], 2, ["Unknown problem 'digit'", "'digits'"]),
+        (["problem_options.variants=CL"], 2, ["no option 'variants'", "'variant'"]),
+        (["problem_options.variant=CL_XX"], 2, ["should join tasks"]),
+        (["problem_options.pairs=many"], 2, ["refuses its options"]),
+        (["method=nash"], 2, ["Unknown balancing method 'nash'"]),
+        (["method=nash_mtl", "method_options.steps=3"], 2, ["no option 'steps'"]),
+        (["method=fixed", "method_options.weights=[1, 2, 3]"], 2, ["should be 2 finite numbers"]),
+        (["method=stl", "task=CR"], 2, ["`task` should be one of CL, RR, or all"]),
+        (["task=CL"], 2, ["goes with `method=stl`"]),
+        (["method=all", "method_options.seed=1"], 2, ["belong to one method"]),
+        (["problem=multimnist"], 2, ["data_root=FOLDER"]),
+        (["problem=multimnist", "data_root=/nowhere"], 2, ["train-images-idx3-ubyte", "/nowhere"]),
+        (["problem=nowhere.py:Thing"], 2, ["nowhere.py", "does not exist"]),
+        (["baseline=[nowhere.json]"], 2, ["nowhere.json", "method=stl"]),
+        (["recipe.epochs=0"], 2, ["`recipe.epochs`"]),
+        (["recipe.epoch=1"], 2, ["`recipe.epochs`"]),
+        (["--resume", "nowhere"], 2, ["not a run directory"]),
+    ],
+)  # fmt: skip
+def test_wrong_input_is_refused_before_any_run(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    code: int,
+    expected: list,
+) -> None:
+    if arguments[0] == "--resume":
+        assert main(["supervised", *arguments]) == code
+    else:
+        assert train(tmp_path, *arguments) == code
+    said = capsys.readouterr().err
+    for part in expected:
+        assert part in said
+    assert not list(tmp_path.glob("*/config.yaml")), "nothing was started"
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_with_a_dump(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "broken.py"
+    file.write_text(
+        "from mtrl.supervised.problems.digits import Digits\n"
+        "class Broken(Digits):\n"
+        "    def data(self, split, seed):\n"
+        "        data = super().data(split, seed)\n"
+        "        data.inputs[5] = float('nan')\n"
+        "        return data\n"
+    )
+    assert train(tmp_path, f"problem={file}:Broken", "problem_options.pairs=96") == 1
+    run = only_run(tmp_path)
+    assert "not finite" in capsys.readouterr().err
+    assert json.loads((run / "status.json").read_text())["state"] == "failed"
+    state = checkpoint.load_latest(run / "dump")[1]
+    assert torch.isnan(state["batch"][0]).any()
+    assert all(torch.isfinite(v).all() for v in state["learners"][0]["model"].values())
+
+
+def test_a_run_shows_in_the_list_of_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(tmp_path, "method=ls") == 0
+    capsys.readouterr()
+    assert main(["runs", str(tmp_path), "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["state"], row["updates"]) == ("done", 6)
+    assert row["delta_m"] == pytest.approx(final(only_run(tmp_path))["test"][0]["delta_m"])
+    assert main(["runs", str(tmp_path)]) == 0
+    assert "delta_m" in capsys.readouterr().out
+
+
+def test_a_signal_ends_with_code_75(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mtrl", "supervised", *SMALL, f"run.directory={tmp_path}",
+               "recipe.epochs=100000", "run.checkpoint_interval_epochs=1"]  # fmt: skip
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not list(tmp_path.glob("*/checkpoints/step_*")):
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 75, errors
+    assert "mtrl supervised --resume" in errors
