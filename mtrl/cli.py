@@ -306,13 +306,13 @@ def _runs(options: argparse.Namespace) -> int:
         print(json.dumps(rows))
         return OK
     for row in rows:
-        steps, unit = (
-            (row["updates"], "updates") if row["env_steps"] is None else (row["env_steps"], "steps")
-        )
+        unit = "updates" if row["env_steps"] is None else "env_steps"
         known = [
             f"{name} {row[name]:.3f}" for name in ("success", "delta_m") if row[name] is not None
         ]
-        print(f"{row['name']:44} {row['state']:12} {row[unit] or 0:>12,} {unit:9} {' '.join(known)}")
+        print(
+            f"{row['name']:44} {row['state']:12} {row[unit] or 0:>12,} {unit:9} {' '.join(known)}"
+        )
     return OK
 
 
