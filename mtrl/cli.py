@@ -327,6 +327,9 @@ def _methods(options: argparse.Namespace) -> int:
             "state": [key for key, _ in build(name, 2, 2, **method.example_options).named_buffers()]
             or ["none"],
             "positive_losses": method.positive_losses,
+            "scale": method.scale,
+            "checked_against": method.checked_against,
+            "differs": method.differs,
             "options": {k: p.default for k, p in method_options(name).items()},
         }
         for name, method in METHODS.items()
@@ -337,7 +340,9 @@ def _methods(options: argparse.Namespace) -> int:
     for row in rows:
         needs = ", ".join(str(n).lower() for n in row["needs"])
         print(f"{row['name']:12} {row['paper']}")
-        print(f"{'':12} needs {needs}; state {', '.join(row['state'])}")
+        print(f"{'':12} needs {needs}; state {', '.join(row['state'])}; scale: {row['scale']}")
+        print(f"{'':12} checked against {row['checked_against']}")
+        print(f"{'':12} differs: {row['differs']}")
         for key, default in row["options"].items():
             print(f"{'':14} {key} = {default}")
     return OK

@@ -214,6 +214,9 @@ class Aggregator(nn.Module, abc.ABC):
         refusal: why they are refused.
         example_options: for two tasks, where a method cannot be made without options.
         paper: where the method comes from.
+        scale: of its direction.
+        checked_against: what its answers were compared with.
+        differs: from the paper or from released code, in short; the docstring says more.
         metrics: facts about the last call, for the log.
     """
 
@@ -224,6 +227,9 @@ class Aggregator(nn.Module, abc.ABC):
     refusal: ClassVar[str] = ""
     example_options: ClassVar[dict[str, Any]] = {}
     paper: ClassVar[str]
+    scale: ClassVar[str] = "undocumented"
+    checked_against: ClassVar[str] = "nothing yet"
+    differs: ClassVar[str] = "undocumented"
 
     def __init__(self, num_tasks: int, num_shared: int, *, seed: int = 0) -> None:
         super().__init__()

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import mtrl.balancing
+from mtrl.balancing import METHODS
 from mtrl.cli import main
 from mtrl.config import PRESETS, find_file
 
@@ -37,3 +39,47 @@ def test_every_preset_is_named_and_every_named_one_exists() -> None:
     assert named == {path.stem for path in PRESETS.glob("mt10/*.yaml")}
     for name in re.findall(r"-c ((?:mt10|method)/[a-z_]+)", TEXT):
         find_file(name)
+
+
+PACKAGE = (Path(mtrl.balancing.__file__).parent / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_package_s_table_says_what_the_code_says(name: str) -> None:
+    (line,) = [
+        line
+        for line in PACKAGE.splitlines()
+        if line.startswith(f"| `{name}` | ") and line.count(" | ") == 6
+    ]
+    cells = [cell.replace("`", "") for cell in re.split(r" \| ", line.removesuffix(" |"))]
+    method = METHODS[name]
+    assert cells[1] == method.paper
+    assert cells[4:] == [method.scale, method.checked_against, method.differs]
+    needs = [str(flag.name).lower() for flag in method.needs] or ["nothing"]
+    assert cells[2].split(" (")[0].split(", ") == needs
+    assert ("(L > 0)" in cells[2]) == method.positive_losses
+
+
+def test_mtrl_methods_prints_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["methods"]) == 0
+    said = capsys.readouterr().out
+    for method in METHODS.values():
+        for fact in (method.paper, method.scale, method.checked_against, method.differs):
+            assert fact in said
+
+
+@pytest.fixture
+def wine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (example,) = [code for code in blocks("python") if "class Wine" in code]
+    assert len(example.splitlines()) <= 30
+    (config,) = [text for text in blocks("yaml") if "wine.py" in text]
+    (tmp_path / "wine.py").write_text(example)
+    (tmp_path / "wine.yaml").write_text(config)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_benchmark_example_runs(wine: None, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["supervised", "-c", "wine.yaml", "method=nash_mtl"]) == 0
+    said = capsys.readouterr().out
+    accuracy = float(said.split("accuracy")[1].split()[0])
+    assert accuracy > 0.8, "it learns to tell three cultivars apart"

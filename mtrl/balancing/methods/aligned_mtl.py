@@ -35,6 +35,9 @@ class AlignedMTL(Weighting):
     needs = Needs.GRAMIAN
     capturable = False
     paper = "Aligned-MTL, CVPR 2023"
+    scale = "the sum for orthogonal equal rows"
+    checked_against = "TorchJD, all three scales, authors' code"
+    differs = "sum of aligned rows (reduction: mean as TorchJD)"
 
     def __init__(
         self,

@@ -32,6 +32,9 @@ class CAGrad(Weighting):
     needs = Needs.GRAMIAN
     capturable = False
     paper = "CAGrad, NeurIPS 2021"
+    scale = "about the mean"
+    checked_against = "TorchJD, scipy's SLSQP, authors' code"
+    differs = "exact level search; the mean at a stationary point"
 
     def __init__(
         self,

@@ -37,6 +37,9 @@ class CDTT(Weighting):
     informed = "refused"
     refusal = "its central direction does not change when a task's gradient is scaled"
     paper = "CDTT, Gama and Grassi"
+    scale = "none"
+    checked_against = "by hand"
+    differs = "window of 10, unpublished"
 
     def __init__(
         self,

@@ -29,6 +29,9 @@ class DWA(Weighting):
     positive_losses = True
     informed = "losses"
     paper = "DWA, CVPR 2019"
+    scale = "weights sum to m"
+    checked_against = "by hand, authors' code"
+    differs = "windows follow one another (released code slides them over a buffer of ones)"
 
     def __init__(
         self,

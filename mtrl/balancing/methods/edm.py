@@ -27,6 +27,9 @@ class EDM(Weighting):
     informed = "refused"
     refusal = "its direction does not change when a task's gradient is scaled"
     paper = "EDM, Katrutsa et al. 2020"
+    scale = "weights sum to 1"
+    checked_against = "IMTL-G (m = 2)"
+    differs = "no official code exists"
 
     def task_weights(self, signals: Signals) -> Tensor:
         """Weights, `[m]`; zero for a zero row."""

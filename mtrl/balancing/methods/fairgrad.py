@@ -32,6 +32,9 @@ class FairGrad(Weighting):
     capturable = False
     informed = "own"
     paper = "FairGrad, ICML 2024"
+    scale = "d ~ s^((1 - alpha) / (1 + alpha))"
+    checked_against = "scipy's least squares, authors' code"
+    differs = "Newton to a certificate; no factor m"
 
     def __init__(
         self,

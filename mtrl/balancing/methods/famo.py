@@ -35,6 +35,9 @@ class FAMO(Weighting):
     informed = "refused"
     refusal = "only relative changes of the losses count, which divides omega out"
     paper = "FAMO, NeurIPS 2023"
+    scale = "weights sum to 1"
+    checked_against = "torch's Adam on the paper's update, authors' code"
+    differs = "divides by the normaliser (the RL release multiplies)"
 
     def __init__(
         self,

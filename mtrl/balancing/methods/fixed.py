@@ -36,6 +36,9 @@ class Fixed(Weighting):
     informed = "losses"
     example_options: ClassVar[dict[str, Any]] = {"weights": [1.0, 1.0]}
     paper = "fixed weights, after Gama and Grassi"
+    scale = "weights sum to m"
+    checked_against = "by hand, authors' code"
+    differs = "normalised by default"
 
     def __init__(
         self,

@@ -35,6 +35,9 @@ class GO4Align(Weighting):
     informed = "refused"
     refusal = "its scale is the inverse of the loss, which divides omega out"
     paper = "GO4Align, NeurIPS 2024"
+    scale = "1 at equal losses"
+    checked_against = "partitions by brute force, authors' code"
+    differs = "exact one-dimensional k-means; p has a floor"
 
     def __init__(
         self,

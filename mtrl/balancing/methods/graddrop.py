@@ -27,6 +27,9 @@ class GradDrop(Aggregator):
 
     needs = Needs.MATRIX
     paper = "GradDrop, NeurIPS 2020"
+    scale = "the sum on average"
+    checked_against = "TorchJD, same draws, released code"
+    differs = "on parameters, not activations"
 
     def __init__(
         self, num_tasks: int, num_shared: int, *, seed: int = 0, leak: float = 0.0

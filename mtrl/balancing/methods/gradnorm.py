@@ -33,6 +33,9 @@ class GradNorm(Weighting):
     informed = "refused"
     refusal = "it drives the weighted gradient norms to a target, which divides omega out"
     paper = "GradNorm, ICML 2018"
+    scale = "weights sum to m"
+    checked_against = "fixed points, released code"
+    differs = "norms of the whole trunk, not of its last layer"
 
     def __init__(
         self,

@@ -27,6 +27,9 @@ class GradVac(Weighting):
 
     needs = Needs.GRAMIAN
     paper = "GradVac, ICLR 2021"
+    scale = "as PCGrad"
+    checked_against = "PCGrad at decay 0, target cosine, released code"
+    differs = "whole trunk; decay of the paper"
 
     def __init__(
         self, num_tasks: int, num_shared: int, *, seed: int = 0, decay: float = 0.01

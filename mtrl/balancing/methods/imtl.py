@@ -34,6 +34,9 @@ class IMTL(Weighting):
     informed = "refused"
     refusal = "its direction does not change when a task's gradient is scaled"
     paper = "IMTL, ICLR 2021"
+    scale = "as IMTL-G on scaled rows"
+    checked_against = "fixed points, released code"
+    differs = "s is bounded"
 
     def __init__(
         self,

@@ -30,6 +30,9 @@ class IMTLG(Weighting):
     informed = "refused"
     refusal = "its direction does not change when a task's gradient is scaled"
     paper = "IMTL-G, ICLR 2021"
+    scale = "weights sum to 1"
+    checked_against = "TorchJD, released code"
+    differs = "EDM where no equal projection exists"
 
     def __init__(
         self, num_tasks: int, num_shared: int, *, seed: int = 0, negative_limit: float = 10.0

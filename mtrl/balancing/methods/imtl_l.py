@@ -51,6 +51,9 @@ class IMTLL(Weighting):
     positive_losses = True
     informed = "losses"
     paper = "IMTL-L, ICLR 2021"
+    scale = "w_i loss_i = 1 at the optimum"
+    checked_against = "fixed points, released code"
+    differs = "s is bounded"
 
     def __init__(
         self,

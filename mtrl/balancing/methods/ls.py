@@ -18,6 +18,9 @@ class LS(Weighting):
     needs = Needs.NOTHING
     informed = "losses"
     paper = "Caruana, 1997 (uniform sum)"
+    scale = "weights sum to m"
+    checked_against = "by hand, authors' code"
+    differs = "the sum of the losses, where some codes take the mean"
 
     def task_weights(self, signals: Signals) -> Tensor:
         """Ones, `[m]`."""

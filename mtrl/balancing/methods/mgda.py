@@ -33,6 +33,9 @@ class MGDA(Weighting):
     needs = Needs.GRAMIAN
     capturable = False
     paper = "MGDA, Désidéri 2012; Sener and Koltun, NeurIPS 2018"
+    scale = "weights sum to 1"
+    checked_against = "TorchJD, closed form (m = 2), authors' code"
+    differs = "exact point; normalise divides back"
 
     def __init__(
         self,

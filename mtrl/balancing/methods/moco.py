@@ -35,6 +35,9 @@ class MoCo(Aggregator):
 
     needs = Needs.MATRIX
     paper = "MoCo, ICLR 2023"
+    scale = "lambda sums to 1"
+    checked_against = "MGDA in the limit, released code"
+    differs = "paper's rows and projection by default"
 
     def __init__(
         self,

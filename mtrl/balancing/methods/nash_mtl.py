@@ -30,6 +30,9 @@ class NashMTL(Weighting):
     capturable = False
     informed = "own"
     paper = "Nash-MTL, ICML 2022"
+    scale = "|d|^2 = m"
+    checked_against = "TorchJD where it converges, closed form (m = 2), authors' code"
+    differs = "Newton to a certificate; not clipped"
 
     def __init__(
         self,

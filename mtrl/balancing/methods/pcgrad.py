@@ -22,6 +22,9 @@ class PCGrad(Weighting):
 
     needs = Needs.GRAMIAN
     paper = "PCGrad, NeurIPS 2020"
+    scale = "the sum without conflict"
+    checked_against = "TorchJD, same order, released code"
+    differs = "coefficients instead of rows"
 
     def __init__(self, num_tasks: int, num_shared: int, *, seed: int = 0) -> None:
         super().__init__(num_tasks, num_shared, seed=seed)

@@ -33,6 +33,9 @@ class PIVRG(Weighting):
     informed = "refused"
     refusal = "it reads performance itself: set its options `min_temperature` and `bound`"
     paper = "PIVRG, CVPR 2025"
+    scale = "d ~ s^(-1/3)"
+    checked_against = "scipy's least squares, closed form (orthogonal), authors' code"
+    differs = "Newton; performance carries its unit; no factor m"
 
     def __init__(
         self,

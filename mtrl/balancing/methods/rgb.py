@@ -43,6 +43,9 @@ class RGB(Aggregator):
     informed = "refused"
     refusal = "it reads unit gradients, which divides omega out"
     paper = "RGB: rotation-based gradient balancing"
+    scale = "|d| <= 1"
+    checked_against = "its algorithm in coordinates with autograd"
+    differs = "inner loop on the Gramian; inner rate 0.1, unpublished"
 
     def __init__(
         self,

@@ -24,6 +24,9 @@ class RIPCGrad(Weighting):
 
     needs = Needs.GRAMIAN
     paper = "RI-PCGrad, our reading of its mention in RGB"
+    scale = "norms of rows kept"
+    checked_against = "by hand"
+    differs = "our reading: no formula is public"
 
     def __init__(self, num_tasks: int, num_shared: int, *, seed: int = 0) -> None:
         super().__init__(num_tasks, num_shared, seed=seed)

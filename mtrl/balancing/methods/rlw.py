@@ -27,6 +27,9 @@ class RLW(Weighting):
     needs = Needs.NOTHING
     informed = "losses"
     paper = "RLW, TMLR 2022"
+    scale = "weights sum to 1"
+    checked_against = "moments, authors' code"
+    differs = "own generator; Dirichlet as an option"
 
     def __init__(
         self,

@@ -42,6 +42,9 @@ class SAMGS(Aggregator):
     informed = "refused"
     refusal = "equalising the rows divides omega out, and its momentum is per coordinate"
     paper = "SAM-GS: gradient similarity surgery"
+    scale = "linear or quadratic by branch"
+    checked_against = "its recursion by hand, authors' code"
+    differs = "moments start at 0; one state per component"
 
     def __init__(
         self,

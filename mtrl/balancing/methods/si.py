@@ -21,6 +21,9 @@ class SI(Weighting):
     informed = "refused"
     refusal = "the logarithm divides omega out: log(omega loss) has the gradient of log(loss)"
     paper = "scale-invariant loss (baseline of Nash-MTL, ICML 2022)"
+    scale = "w_i loss_i = 1"
+    checked_against = "by hand, authors' code"
+    differs = "a loss below 1e-12 counts as 1e-12"
 
     def task_weights(self, signals: Signals) -> Tensor:
         """Inverse losses, `[m]`."""

@@ -23,6 +23,9 @@ class UPGrad(Weighting):
     needs = Needs.GRAMIAN
     capturable = False
     paper = "UPGrad, Quinton and Rey 2024"
+    scale = "the mean without conflict"
+    checked_against = "TorchJD, brute force over faces, released code"
+    differs = "no absolute regularisation"
 
     def task_weights(self, signals: Signals) -> Tensor:
         """Weights, `[m]`; zero for a zero row."""

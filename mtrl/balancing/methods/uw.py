@@ -31,6 +31,9 @@ class UW(Weighting):
     positive_losses = True
     informed = "losses"
     paper = "uncertainty weighting, CVPR 2018"
+    scale = "w_i loss_i = 1/2 at the optimum"
+    checked_against = "torch's Adam on the objective, released code"
+    differs = "own Adam; s is bounded"
 
     def __init__(
         self,

@@ -1,0 +1,189 @@
+"""A results page of supervised runs: one committed file of raw results per variant, one table each."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ruamel.yaml import YAML
+
+from mtrl.report.benchmark import mean_ranks
+from mtrl.runs.directory import RunDirectory, RunDirectoryError
+
+_MANIFEST = ("created", "python", "platform", "cpus", "versions", "git")
+
+
+def is_supervised(run: RunDirectory) -> bool:
+    """Whether a run is one of `mtrl supervised`."""
+    return (run.path / "problem.json").is_file()
+
+
+def add_runs(folder: Path, runs: Sequence[RunDirectory]) -> list[Path]:
+    """Keep the results of finished runs, one file per problem and options; returns the files.
+
+    Raises:
+        RunDirectoryError: a run has no final result.
+    """
+    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    units: dict[str, Any] = {}
+    for run in runs:
+        config = YAML(typ="safe", pure=True).load((run.path / "config.yaml").read_text())
+        try:
+            result = json.loads((run.path / "eval" / "final.json").read_text())
+        except OSError as error:
+            raise RunDirectoryError(
+                f"{run.path} has no final result. Let it finish: mtrl supervised --resume {run.path}"
+            ) from error
+        manifest = json.loads((run.path / "manifest.json").read_text())
+        options = "-".join(str(v) for v in config["problem_options"].values())
+        name = "-".join(filter(None, [config["problem"], options]))
+        units[name] = json.loads((run.path / "problem.json").read_text())
+        groups[name].append(
+            {
+                "method": config["method"],
+                "seed": config["seed"],
+                "test": result["test"],
+                "selected_epoch": result["selected_epoch"],
+                "updates": result["updates"],
+                "lowest_loss": result["lowest_loss"],
+                "wall_s": round(result["wall_s"], 1),
+                "manifest": {key: manifest[key] for key in _MANIFEST},
+            }
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for name, rows in groups.items():
+        rows.sort(key=lambda row: (row["method"], row["seed"]))
+        shared = rows[0]["manifest"]
+        for row in rows:  # most of it is the same everywhere: keep what differs
+            row["manifest"] = {k: v for k, v in row["manifest"].items() if v != shared[k]}
+        content = {"tasks": units[name], "manifest": shared, "runs": rows}
+        files.append(folder / f"{name}.json")
+        files[-1].write_text(json.dumps(content, indent=None, separators=(",", ":")) + "\n")
+    return files
+
+
+def benchmark_page(folder: Path) -> str:
+    """Write `<folder>.md` and `<folder>.png` from the files in a folder; returns the text."""
+    files = sorted(folder.glob("*.json"))
+    if not files:
+        raise RunDirectoryError(f"No results in {folder}. Add runs first: scripts/results add ...")
+    lines = [
+        f"# {folder.name}",
+        "",
+        f"Made by `scripts/results page {folder}` from the files in `{folder}/`.",
+        "",
+        "Test split, at the epoch of the best validation Delta-m. Mean over seeds, plus or minus the"
+        " standard error. `delta_m`: mean over metrics of the percentage behind single-task training,"
+        " lower is better. `MR`: mean rank over the metrics of the seeds' means, among the methods of"
+        " this table. `variance`: of the percentages over metrics.",
+    ]
+    contents = {path.stem: json.loads(path.read_text()) for path in files}
+    for name, content in contents.items():
+        lines += ["", f"## {name}", "", *_table(content), "", *_facts(content)]
+    lines += ["", f"![percent behind single-task training]({folder.name}.png)"]
+    text = "\n".join(lines)
+    folder.with_suffix(".md").write_text(text + "\n")
+    _picture(contents, folder.with_suffix(".png"))
+    return text
+
+
+def _by_method(content: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for run in content["runs"]:
+        groups[run["method"]].append(run)
+    return groups
+
+
+def _columns(content: dict[str, Any]) -> list[tuple[str, str, bool]]:
+    return [
+        (task, metric, facts["higher_is_better"])
+        for task, metrics in content["tasks"].items()
+        for metric, facts in metrics.items()
+    ]
+
+
+def _table(content: dict[str, Any]) -> list[str]:
+    groups, columns = _by_method(content), _columns(content)
+    means = np.array(
+        [[np.mean([r["test"][0]["metrics"][t][k] for r in runs]) for t, k, _ in columns]
+         for runs in groups.values()]
+    )  # fmt: skip
+    ranks = mean_ranks(means, np.array([higher for _, _, higher in columns]))
+    rows = []
+    for (method, runs), rank in zip(groups.items(), ranks, strict=True):
+        cells = [_spread([r["test"][0]["metrics"][t][k] for r in runs], 4) for t, k, _ in columns]
+        cells += [_spread([r["test"][0]["drops"][t][k] for r in runs], 1) for t, k, _ in columns]
+        delta = [r["test"][0]["delta_m"] for r in runs]
+        variance = np.mean([r["test"][0]["variance"] for r in runs])
+        cells += [_spread(delta, 1), f"{rank:.1f}", f"{variance:.0f}", str(len(runs))]
+        rows.append((float(np.mean(delta)), f"| {method} | {' | '.join(cells)} |"))
+    heads = [f"{task} {metric}" for task, metric, _ in columns]
+    heads += [f"{task} {metric}, % behind" for task, metric, _ in columns]
+    head = f"| method | {' | '.join(heads)} | delta_m | MR | variance | seeds |"
+    rule = "|---" * (len(heads) + 5) + "|"
+    return [head, rule, *(line for _, line in sorted(rows))]
+
+
+def _spread(values: Sequence[float], digits: int) -> str:
+    mean = f"{np.mean(values):.{digits}f}"
+    if len(values) < 2:
+        return mean
+    return f"{mean} ± {np.std(values, ddof=1) / len(values) ** 0.5:.{digits}f}"
+
+
+def _facts(content: dict[str, Any]) -> list[str]:
+    facts = content["manifest"]
+    versions = ", ".join(
+        f"{k} {v}" for k, v in facts["versions"].items() if k in ("torch", "numpy", "scipy", "mtrl")
+    )
+    seconds = [run["wall_s"] for run in content["runs"]]
+    return [
+        f"{len(seconds)} runs of {content['runs'][0]['updates']} updates, {np.median(seconds):.1f} s each"
+        f" (median; other work ran beside them). {facts['created'][:10]}, {facts['cpus']} CPUs,"
+        f" {facts['platform']}, Python {facts['python']}, {versions}."
+    ]
+
+
+def _picture(contents: dict[str, dict[str, Any]], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    height = 0.24 * max(len(_by_method(content)) for content in contents.values()) + 1.4
+    figure, panels = plt.subplots(
+        1, len(contents), figsize=(6.5 * len(contents), height), layout="constrained", squeeze=False
+    )
+    for axes, (name, content) in zip(panels[0], contents.items(), strict=True):
+        groups = sorted(
+            _by_method(content).items(),
+            key=lambda item: -float(np.mean([r["test"][0]["delta_m"] for r in item[1]])),
+        )
+        for row, (_, runs) in enumerate(groups):
+            for (task, metric, _), marker, colour in zip(
+                _columns(content),
+                "osD^",
+                ("#0072B2", "#E69F00", "#009E73", "#CC79A7"),
+                strict=False,
+            ):
+                behind = [run["test"][0]["drops"][task][metric] for run in runs]
+                label = f"{task} {metric}" if row == 0 else None
+                axes.plot(
+                    behind, [row] * len(behind), marker, color=colour, ms=4, alpha=0.7, label=label
+                )
+            delta = [run["test"][0]["delta_m"] for run in runs]
+            axes.plot(np.mean(delta), row, "|", color="black", ms=13, mew=2,
+                      label="delta_m, mean of seeds" if row == 0 else None)  # fmt: skip
+        axes.set_yticks(range(len(groups)), [method for method, _ in groups])
+        axes.axvline(0, color="grey", lw=0.8)
+        axes.set_xscale("symlog", linthresh=10)
+        axes.set(title=name, xlabel="percent behind single-task training (seeds as dots)")
+        axes.grid(axis="x", alpha=0.3)
+        axes.legend(fontsize=8, loc="lower right")
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
