@@ -170,56 +170,78 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _supervised(options: argparse.Namespace) -> int:
-    from mtrl.config import ConfigError, resolve
-    from mtrl.report.benchmark import ranking, result_table
-    from mtrl.runs import checkpoint
+    from mtrl.config import ConfigError, flatten, resolve
+    from mtrl.report.benchmark import ranking
     from mtrl.runs.directory import RunDirectory
-    from mtrl.runs.session import training_session
     from mtrl.supervised import launch
     from mtrl.supervised.config import SupervisedConfig
 
-    state = None
     if options.resume:
-        if options.config or options.overrides:
-            raise ConfigError(
-                "`--resume` goes on with the run's own configuration. Drop the others."
-            )
-        run = RunDirectory.open(Path(options.resume))
-        resolved = resolve(SupervisedConfig, [run.path / "config.yaml"])
-        run.acquire()
-        path, state = checkpoint.load_latest(run.checkpoints)
-        print(f"Resuming {run.path} from {path.name}.", file=sys.stderr)
-    else:
-        resolved = resolve(SupervisedConfig, options.config, options.overrides)
+        return _resume_supervised(options)
+    resolved = resolve(SupervisedConfig, options.config, options.overrides)
+    plan = []
     try:
-        jobs = launch.expand(resolved.config) if state is None else [resolved.config]
+        for values in launch.grid_points(dict(flatten(resolved.config.grid))):
+            changes = [f"{key}={json.dumps(value)}" for key, value in values.items()]
+            point = resolve(SupervisedConfig, options.config, [*options.overrides, *changes])
+            plan.append((" ".join(changes), point, launch.expand(point.config)))
     except ValueError as error:
         raise ConfigError(str(error)) from error
 
-    base, outcomes, runs = Path(resolved.config.run.directory), {}, {}
-    for job in jobs:
-        if state is None:
-            content = resolved.of(job).to_yaml()
+    results = {}
+    for label, point, jobs in plan:
+        outcomes, runs = {}, {}
+        for job in jobs:
+            base, content = Path(job.run.directory), point.of(job).to_yaml()
             run = RunDirectory.create(base, launch.run_name(job), job.seed, content)
-        with training_session(run) as (view, interrupt):
-            outcome = launch.train(job, run, view, interrupt, state=state)
-        run.write_status(outcome.state, **outcome.counters)
-        if outcome.state == "interrupted":
-            print(
-                f"Interrupted with a checkpoint. Go on with: mtrl supervised --resume {run.path}",
-                file=sys.stderr,
-            )
-            return INTERRUPTED
-        name = job.task if job.method == launch.SINGLE_TASK else job.method
-        outcomes[name], runs[name] = outcome, run.path
-        run.release()
+            outcome = _train_supervised(job, run)
+            if outcome.state == "interrupted":
+                return INTERRUPTED
+            name = job.task if job.method == launch.SINGLE_TASK else job.method
+            outcomes[name], runs[name] = outcome, run.path
+            results[f"{name} {label}".strip()] = outcome.result
+        for line in launch.conclude(point.config, outcomes, runs):
+            print(line)
+    if len(results) > 1:
+        print(ranking(results))
+    return OK
+
+
+def _resume_supervised(options: argparse.Namespace) -> int:
+    from mtrl.config import ConfigError, resolve
+    from mtrl.runs import checkpoint
+    from mtrl.runs.directory import RunDirectory
+    from mtrl.supervised.config import SupervisedConfig
+
+    if options.config or options.overrides:
+        raise ConfigError("`--resume` goes on with the run's own configuration. Drop the others.")
+    run = RunDirectory.open(Path(options.resume))
+    config = resolve(SupervisedConfig, [run.path / "config.yaml"]).config
+    run.acquire()
+    path, state = checkpoint.load_latest(run.checkpoints)
+    print(f"Resuming {run.path} from {path.name}.", file=sys.stderr)
+    outcome = _train_supervised(config, run, state)
+    return INTERRUPTED if outcome.state == "interrupted" else OK
+
+
+def _train_supervised(config: Any, run: Any, state: dict[str, Any] | None = None) -> Any:
+    from mtrl.report.benchmark import result_table
+    from mtrl.runs.session import training_session
+    from mtrl.supervised import launch
+
+    with training_session(run) as (view, interrupt):
+        outcome = launch.train(config, run, view, interrupt, state=state)
+    run.write_status(outcome.state, **outcome.counters)
+    run.release()
+    if outcome.state == "interrupted":
+        print(
+            f"Interrupted with a checkpoint. Go on with: mtrl supervised --resume {run.path}",
+            file=sys.stderr,
+        )
+    else:
         print(result_table(outcome.result))
         print(f"run: {run.path}")
-    for line in launch.conclude(resolved.config, outcomes, runs):
-        print(line)
-    if len(outcomes) > 1:
-        print(ranking({name: outcome.result for name, outcome in outcomes.items()}))
-    return OK
+    return outcome
 
 
 def _check(config: Any) -> None:
@@ -317,34 +339,10 @@ def _runs(options: argparse.Namespace) -> int:
 
 
 def _methods(options: argparse.Namespace) -> int:
-    from mtrl.balancing import METHODS, build, method_options
+    from mtrl.report.methods import describe_methods, method_text
 
-    rows = [
-        {
-            "name": name,
-            "paper": method.paper,
-            "needs": [flag.name for flag in method.needs] or ["nothing"],
-            "state": [key for key, _ in build(name, 2, 2, **method.example_options).named_buffers()]
-            or ["none"],
-            "positive_losses": method.positive_losses,
-            "scale": method.scale,
-            "checked_against": method.checked_against,
-            "differs": method.differs,
-            "options": {k: p.default for k, p in method_options(name).items()},
-        }
-        for name, method in METHODS.items()
-    ]
-    if options.json:
-        print(json.dumps(rows))
-        return OK
-    for row in rows:
-        needs = ", ".join(str(n).lower() for n in row["needs"])
-        print(f"{row['name']:12} {row['paper']}")
-        print(f"{'':12} needs {needs}; state {', '.join(row['state'])}; scale: {row['scale']}")
-        print(f"{'':12} checked against {row['checked_against']}")
-        print(f"{'':12} differs: {row['differs']}")
-        for key, default in row["options"].items():
-            print(f"{'':14} {key} = {default}")
+    rows = describe_methods()
+    print(json.dumps(rows) if options.json else "\n".join(method_text(row) for row in rows))
     return OK
 
 

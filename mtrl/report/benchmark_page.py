@@ -142,9 +142,10 @@ def _facts(content: dict[str, Any]) -> list[str]:
         f"{k} {v}" for k, v in facts["versions"].items() if k in ("torch", "numpy", "scipy", "mtrl")
     )
     seconds = [run["wall_s"] for run in content["runs"]]
+    updates = content["runs"][0]["updates"]
     return [
-        f"{len(seconds)} runs of {content['runs'][0]['updates']} updates, {np.median(seconds):.1f} s each"
-        f" (median; other work ran beside them). {facts['created'][:10]}, {facts['cpus']} CPUs,"
+        f"{len(seconds)} runs of {updates} updates, {np.median(seconds):.1f} s each (median, with"
+        f" whatever else ran on the machine). {facts['created'][:10]}, {facts['cpus']} CPUs,"
         f" {facts['platform']}, Python {facts['python']}, {versions}."
     ]
 
@@ -182,8 +183,10 @@ def _picture(contents: dict[str, dict[str, Any]], path: Path) -> None:
         axes.set_yticks(range(len(groups)), [method for method, _ in groups])
         axes.axvline(0, color="grey", lw=0.8)
         axes.set_xscale("symlog", linthresh=10)
+        ticks = [t for t in (-30, -10, -5, 0, 5, 10, 30, 100, 300) if t >= axes.get_xlim()[0]]
+        axes.set_xticks(ticks, [str(tick) for tick in ticks])
         axes.set(title=name, xlabel="percent behind single-task training (seeds as dots)")
         axes.grid(axis="x", alpha=0.3)
-        axes.legend(fontsize=8, loc="lower right")
+        axes.legend(fontsize=8, loc="upper right")
     figure.savefig(path, dpi=100)
     plt.close(figure)

@@ -72,6 +72,7 @@ class SupervisedConfig:
         method: a balancing method; `stl` trains single tasks, `all` every method one after another.
         method_options: the method's options.
         task: with `stl`, the task to train; `all` trains each.
+        grid: key -> list of values; every combination is trained, one after another.
         baseline: files of single-task results to compare with, averaged; empty takes the benchmark's.
         seed: of data order, initialisation and the method.
         device: `auto` takes a GPU when there is one.
@@ -84,6 +85,7 @@ class SupervisedConfig:
     method: str = "ls"
     method_options: dict[str, Any] = field(default_factory=dict)
     task: str = "all"
+    grid: dict[str, Any] = field(default_factory=dict)
     baseline: list[str] = field(default_factory=list)
     seed: Annotated[int, Ge(0)] = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -7,6 +7,7 @@ import dataclasses
 import difflib
 import importlib.util
 import inspect
+import itertools
 import json
 import statistics
 import sys
@@ -34,12 +35,25 @@ from mtrl.supervised.trainer import Baseline, Outcome, Trainer
 SINGLE_TASK = "stl"
 
 
+def grid_points(grid: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every combination of a grid's values; one empty one without a grid.
+
+    Raises:
+        ValueError: an entry is not a list of values.
+    """
+    for key, values in grid.items():
+        if not isinstance(values, list) or not values:
+            raise ValueError(f"`grid.{key}` should be a list of values. Found {values!r}.")
+    return [dict(zip(grid, point, strict=True)) for point in itertools.product(*grid.values())]
+
+
 def expand(config: SupervisedConfig) -> list[SupervisedConfig]:
     """The runs that a configuration asks for: one for each method, or for each single task.
 
     Raises:
         ValueError: something in it is wrong; the message says what and what to do.
     """
+    config = dataclasses.replace(config, grid={})  # each of its points is a run of its own
     problem = make_problem(config)
     names = [task.name for task in problem.tasks]
     if config.baseline:

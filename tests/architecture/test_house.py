@@ -112,6 +112,39 @@ def test_no_trainer_names_a_method() -> None:
             assert not names & (set(METHODS) - {"ls"}), path
 
 
+def test_the_supervised_trainer_names_no_method_and_no_benchmark() -> None:
+    from mtrl.balancing import METHODS
+    from mtrl.supervised.problems import PROBLEMS
+
+    for name in ("trainer", "learner", "metrics", "problem", "single_task"):
+        tree = ast.parse((ROOT / "supervised" / f"{name}.py").read_text())
+        words = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)}
+        assert not words & {*METHODS, *PROBLEMS}, name
+        assert not any(
+            "problems" in module for module in imports(ROOT / "supervised" / f"{name}.py")
+        )
+
+
+SUPERVISED = sorted(PRESETS.glob("supervised/**/*.yaml"))
+
+
+@pytest.mark.parametrize("preset", SUPERVISED, ids=lambda p: p.stem)
+def test_every_supervised_preset_can_be_expanded(preset: Path) -> None:
+    from mtrl.config import flatten
+    from mtrl.supervised import launch
+    from mtrl.supervised.config import SupervisedConfig
+
+    resolved = resolve(SupervisedConfig, [preset])
+    points = launch.grid_points(dict(flatten(resolved.config.grid)))
+    if preset.stem == "multimnist":  # its files are not here
+        with pytest.raises(ValueError, match="data_root"):
+            launch.expand(resolved.config)
+        return
+    for values in points:
+        changes = [f"{key}={value}" for key, value in values.items()]
+        assert launch.expand(resolve(SupervisedConfig, [preset], changes).config)
+
+
 @pytest.mark.parametrize("preset", sorted(PRESETS.glob("mt10/*.yaml")), ids=lambda p: p.stem)
 @pytest.mark.parametrize("method", sorted(PRESETS.glob("method/*.yaml")), ids=lambda p: p.stem)
 def test_every_method_lies_over_every_preset(preset: Path, method: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ruamel.yaml import YAML
 
 from mtrl.balancing import METHODS
 from mtrl.cli import main
@@ -279,6 +280,21 @@ def test_all_methods_are_trained_in_one_command(
     assert deltas == sorted(deltas)
 
 
+def test_a_grid_trains_every_combination(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = ["method=sam_gs", "grid.seed=[0, 1]", "grid.method_options.threshold=[0.0, 0.9]"]
+    assert train(tmp_path, *grid, "recipe.epochs=1") == 0
+    yaml = YAML(typ="safe")
+    found = set()
+    for path in tmp_path.glob("*/config.yaml"):
+        config = yaml.load(path)
+        assert config["grid"] == {}
+        found.add((config["seed"], config["method_options"]["threshold"]))
+    assert found == {(0, 0.0), (0, 0.9), (1, 0.0), (1, 0.9)}
+    assert "sam_gs seed=1 method_options.threshold=0.9" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "expected"),
     [
@@ -296,6 +312,8 @@ def test_all_methods_are_trained_in_one_command(
         (["problem=multimnist", "data_root=/nowhere"], 2, ["train-images-idx3-ubyte", "/nowhere"]),
         (["problem=nowhere.py:Thing"], 2, ["nowhere.py", "does not exist"]),
         (["baseline=[nowhere.json]"], 2, ["nowhere.json", "method=stl"]),
+        (["grid.seed=3"], 2, ["`grid.seed` should be a list"]),
+        (["grid.seeds=[1]"], 2, ["Unknown key `seeds`"]),
         (["recipe.epochs=0"], 2, ["`recipe.epochs`"]),
         (["recipe.epoch=1"], 2, ["`recipe.epochs`"]),
         (["--resume", "nowhere"], 2, ["not a run directory"]),
