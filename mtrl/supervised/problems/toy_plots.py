@@ -1,20 +1,244 @@
-"""Pictures of descents on the toy surfaces."""
+"""Pictures of descents on the toy surfaces, from what the runs logged and the surface itself."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-if TYPE_CHECKING:
-    from mtrl.supervised.problems.toy import Toy
+import numpy as np
+
+from mtrl.runs.metrics import read_jsonl
+from mtrl.supervised.problems.toy import Toy
+from mtrl.supervised.problems.toy_dynamics import TASK_STYLES, draw_dynamics
+from mtrl.supervised.problems.toy_landscape import (
+    AT_OPTIMUM,
+    ON_FRONT,
+    Landscape,
+    describe,
+    losses_at,
+    paths_of,
+    show_point,
+    weighted,
+)
+
+# Okabe and Ito's colours, told apart by colour-blind eyes; black and yellow mark front and optima.
+_START_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A4419")
+_FRONT: dict[str, Any] = {"color": "black", "linewidth": 2.5}
+_OPTIMUM: dict[str, Any] = {
+    "color": "#F0E442", "marker": "*", "linestyle": "", "markersize": 15, "markeredgecolor": "black",
+}  # fmt: skip
+_SLICE_AT = -5.0
+_COLUMNS = 7
 
 
 def draw_run(problem: Toy, run: Path) -> list[Path]:
-    """Draw one run."""
-    return []
+    """Draw `trajectories.png` and `dynamics.png` of a run into its directory.
+
+    `trajectories.png`: the paths from all starts over the sum of the losses, seen from above and in
+    three dimensions, over each loss alone, and in the plane of the losses; where it is known, the
+    Pareto front; the optima of the sum; and a slice through the surfaces at y = -5.
+    `dynamics.png`: for each start the task weights, PIVRG's omega, RGB's rotation and the angles
+    between update and task gradients, those of them that the method logs.
+
+    Returns:
+        The pictures; none where nothing was logged or matplotlib is not installed.
+    """
+    records = read_jsonl(run / "metrics.jsonl")
+    plt = _pyplot("trajectories.png and dynamics.png") if records else None
+    if plt is None:
+        return []
+    figures = {
+        run / "trajectories.png": _draw_trajectories(plt, problem, paths_of(problem, records)),
+        run / "dynamics.png": draw_dynamics(plt, problem, records),
+    }
+    for picture, figure in figures.items():
+        figure.suptitle(f"{run.name}\n{figure.get_suptitle()}")
+        figure.savefig(picture, dpi=100)
+        plt.close(figure)
+    return list(figures)
 
 
 def draw_methods(problem: Toy, runs: Mapping[str, Path], picture: Path) -> Path | None:
-    """Draw several."""
-    return None
+    """Draw the paths of several methods, a panel each, and count the starts that arrive.
+
+    Returns:
+        `picture`, or None where nothing was logged or matplotlib is not installed.
+    """
+    logs = {method: read_jsonl(run / "metrics.jsonl") for method, run in runs.items()}
+    paths = {method: paths_of(problem, records) for method, records in logs.items() if records}
+    plt = _pyplot(picture.name) if paths else None
+    if plt is None:
+        return None
+    landscape = Landscape(problem, [path for own in paths.values() for path in own])
+    columns = min(_COLUMNS, len(paths))
+    rows = -(-len(paths) // columns)
+    figure, grid = plt.subplots(
+        rows, columns, figsize=(2.4 * columns + 0.4, 2.75 * rows + 1.1), sharex=True, sharey=True,
+        squeeze=False, layout="constrained",
+    )  # fmt: skip
+    for axes in grid.flat[len(paths) :]:
+        axes.set_visible(False)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("$\\theta_2$")
+    for axes in grid.flat[len(paths) - columns : len(paths)]:  # the lowest of each column
+        axes.set_xlabel("$\\theta_1$")
+        axes.tick_params(labelbottom=True)
+    for axes, (method, own) in zip(grid.flat, paths.items(), strict=False):
+        _draw_map(axes, landscape, 2, own, size=0.55)
+        axes.set_title(f"{method}\n{landscape.arrivals(own)}", fontsize=9)
+    explained = f"optimum: starts that end within {AT_OPTIMUM} of an optimum of the sum"
+    if landscape.front is not None:
+        explained = f"front: starts that end within {ON_FRONT} of the Pareto front; {explained}"
+    figure.suptitle(f"{describe(problem)}: the paths of {len(paths)} methods\n{explained}")
+    _draw_legend(figure, problem, landscape)
+    figure.savefig(picture, dpi=110)
+    plt.close(figure)
+    return picture
+
+
+def _draw_trajectories(plt: Any, problem: Toy, paths: Sequence[np.ndarray]) -> Any:
+    landscape = Landscape(problem, paths)
+    figure = plt.figure(figsize=(17, 11.5), layout="constrained")
+    places = {2: 1, 0: 4, 1: 5}
+    titles = (*_loss_names(problem), "Sum of both losses")
+    for which, place in places.items():
+        axes = figure.add_subplot(2, 3, place)
+        heights = _draw_map(axes, landscape, which, paths)
+        axes.set(xlabel="$\\theta_1$", ylabel="$\\theta_2$", title=titles[which])
+        ticks = landscape.levels[which][::4]
+        figure.colorbar(heights, ax=axes, format="%.1f", ticks=ticks).minorticks_off()
+    _draw_loss_plane(figure.add_subplot(2, 3, 2), problem, landscape, paths)
+    relief = figure.add_subplot(2, 3, 3, projection="3d", computed_zorder=False)
+    _draw_relief(relief, problem, landscape, paths)
+    _draw_slice(figure.add_subplot(2, 3, 6), problem, landscape)
+    figure.suptitle(f"{describe(problem)}: {landscape.arrivals(paths)}")
+    _draw_legend(figure, problem, landscape)
+    return figure
+
+
+def _draw_map(
+    axes: Any, landscape: Landscape, which: int, paths: Sequence[np.ndarray], size: float = 1.0
+) -> Any:
+    """The surface from above with paths, front and optima; returns the filled contours."""
+    heights = axes.contourf(
+        landscape.x, landscape.y, landscape.heights[which], landscape.levels[which],
+        **_shades(landscape.levels[which]),
+    )  # fmt: skip
+    axes.contour(
+        landscape.x, landscape.y, landscape.heights[which], landscape.levels[which],
+        colors="black", linewidths=0.4 * size, alpha=0.35,
+    )  # fmt: skip
+    axes.set(xticks=range(-10, 11, 5), yticks=range(-10, 11, 5))
+    if landscape.front is not None:
+        axes.plot(*landscape.front.T, **_FRONT)
+    for path, colour in zip(paths, _START_COLOURS, strict=False):
+        _draw_path(axes, path.T, colour, size)
+    if which == 2:
+        axes.plot(*landscape.optima.T, **_OPTIMUM | {"markersize": 16 * size})
+    return heights
+
+
+def _draw_path(axes: Any, coordinates: np.ndarray, colour: str, size: float = 1.0) -> None:
+    """A line in two or three dimensions with a ring at its start and a cross at its end."""
+    from matplotlib.patheffects import Normal, Stroke
+
+    width = 2.0 * size
+    outline = [Stroke(linewidth=width + 1.5 * size, foreground="white"), Normal()]
+    axes.plot(*coordinates, color=colour, linewidth=width, path_effects=outline, zorder=4)
+    ends = {"color": colour, "linestyle": "", "zorder": 5}
+    axes.plot(*coordinates[:, :1], "o", **ends, markersize=9 * size, markerfacecolor="white",
+              markeredgewidth=2 * size)  # fmt: skip
+    axes.plot(*coordinates[:, -1:], "X", **ends, markersize=11 * size, markeredgecolor="white")
+
+
+def _draw_loss_plane(
+    axes: Any, problem: Toy, landscape: Landscape, paths: Sequence[np.ndarray]
+) -> None:
+    curves = [losses_at(problem, path) for path in paths]
+    if landscape.front is not None:
+        axes.plot(*losses_at(problem, landscape.front).T, **_FRONT)
+    for curve, colour in zip(curves, _START_COLOURS, strict=False):
+        _draw_path(axes, curve.T, colour)
+    axes.plot(*losses_at(problem, landscape.optima).T, **_OPTIMUM)
+    left, right = _loss_names(problem)
+    axes.set(xlabel=left, ylabel=right, title="Plane of the losses")
+    axes.grid(alpha=0.3)
+
+
+def _draw_relief(
+    axes: Any, problem: Toy, landscape: Landscape, paths: Sequence[np.ndarray]
+) -> None:
+    heights = landscape.heights[2].clip(max=landscape.levels[2][-3])
+    axes.plot_surface(
+        *np.meshgrid(landscape.x, landscape.y), heights,
+        **_shades(landscape.levels[2]), alpha=0.8, linewidth=0, rcount=75, ccount=75, zorder=1,
+    )  # fmt: skip
+    for path, colour in zip(paths, _START_COLOURS, strict=False):
+        _draw_path(axes, np.stack([*path.T, losses_at(problem, path).sum(-1)]), colour, 0.8)
+    if landscape.front is not None:
+        axes.plot(
+            *landscape.front.T, losses_at(problem, landscape.front).sum(-1), **_FRONT, zorder=3
+        )
+    axes.plot(
+        *landscape.optima.T, losses_at(problem, landscape.optima).sum(-1), **_OPTIMUM, zorder=6
+    )
+    axes.view_init(elev=38, azim=-128)
+    axes.set(xlabel="$\\theta_1$", ylabel="$\\theta_2$", title="Sum of both losses")
+
+
+def _draw_slice(axes: Any, problem: Toy, landscape: Landscape) -> None:
+    x = np.linspace(landscape.x[0], landscape.x[-1], 1001)
+    losses = losses_at(problem, np.stack([x, np.full_like(x, _SLICE_AT)], axis=-1))
+    for values, name, style in zip(losses.T, _loss_names(problem), TASK_STYLES, strict=True):
+        axes.plot(x, values, label=name, **(style | {"linewidth": 2.0}))
+    axes.plot(x, losses.sum(-1), label="Sum", color="black", linewidth=2.0)
+    axes.set_ylim(top=min(losses.max(), 1.5 * abs(losses.min())))  # or walls hide wells
+    axes.set(xlabel="$\\theta_1$", ylabel="loss", title=f"Slice at $\\theta_2 = {_SLICE_AT:g}$")
+    axes.legend()
+    axes.grid(alpha=0.3)
+
+
+def _draw_legend(figure: Any, problem: Toy, landscape: Landscape) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], color=colour, linewidth=2.5, label=f"start {i}: {show_point(start)}")
+        for i, (start, colour) in enumerate(zip(problem.starts, _START_COLOURS, strict=False))
+    ]
+    grey: dict[str, Any] = {"color": "grey", "linestyle": ""}
+    handles.append(Line2D([], [], marker="o", markerfacecolor="white", label="start", **grey))
+    handles.append(Line2D([], [], marker="X", label="end", **grey))
+    if landscape.front is not None:
+        handles.append(Line2D([], [], **_FRONT, label="Pareto front"))
+    plural = "optima" if len(landscape.optima) > 1 else "optimum"
+    handles.append(Line2D([], [], **_OPTIMUM, label=f"{plural} of the sum"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+
+
+def _loss_names(problem: Toy) -> tuple[str, str]:
+    return f"Loss left ({weighted(problem)})", "Loss right ($L_2$)"
+
+
+def _shades(levels: np.ndarray) -> dict[str, Any]:
+    """Greys, on which colours of paths stay readable, from dark for low to white for high, with the
+    same step from level to level."""
+    from matplotlib.colors import BoundaryNorm, LinearSegmentedColormap
+
+    colours = LinearSegmentedColormap.from_list("greys", ["#6B6B6B", "#FFFFFF"])
+    return {"cmap": colours, "norm": BoundaryNorm(levels, 256)}
+
+
+def _pyplot(pictures: str) -> Any:
+    """`matplotlib.pyplot` drawing to files, or None and a message where it is not installed."""
+    try:
+        import matplotlib
+
+        matplotlib.use("Agg")
+        import matplotlib.pyplot as plt
+    except ImportError:
+        print(f"No {pictures}: matplotlib is missing. Repair: pip install 'mtrl[plot]'",
+              file=sys.stderr)  # fmt: skip
+        return None
+    return plt

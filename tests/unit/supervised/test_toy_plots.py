@@ -1,0 +1,86 @@
+"""The toy's pictures: they are drawn, count arrivals truly and do without matplotlib."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mtrl.cli import OK, main
+from mtrl.supervised.problems.toy import Toy
+from mtrl.supervised.problems.toy_dynamics import draw_dynamics
+from mtrl.supervised.problems.toy_landscape import Landscape
+from mtrl.supervised.problems.toy_plots import draw_methods, draw_run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    arguments = ["-c", "supervised/toy", "method=ls", "recipe.epochs=2"]
+    assert main(["supervised", *arguments, f"run.directory={folder}"]) == OK
+    (run,) = folder.glob("toy-ls-*")
+    return run
+
+
+@pytest.mark.parametrize("name", ["trajectories.png", "dynamics.png"])
+def test_a_run_leaves_pictures(run: Path, name: str) -> None:
+    assert (run / "end_points.json").is_file()
+    assert (run / name).stat().st_size > 30_000
+
+
+def test_methods_share_a_picture(run: Path, tmp_path: Path) -> None:
+    unlogged = tmp_path / "unlogged"
+    runs = {"ls": run, "again": run, "unlogged": unlogged}
+    picture = draw_methods(Toy(), runs, tmp_path / "all.png")
+    assert picture == tmp_path / "all.png"
+    assert picture.stat().st_size > 30_000
+    assert draw_methods(Toy(), {"unlogged": unlogged}, picture) is None
+    assert draw_run(Toy(), unlogged) == []
+
+
+def test_without_matplotlib_there_is_a_message(
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert draw_run(Toy(), run) == []
+    assert draw_methods(Toy(), {"ls": run}, tmp_path / "all.png") is None
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert all("matplotlib is missing" in line for line in lines)
+
+
+def test_arrivals_are_counted_at_the_known_optima() -> None:
+    ends = [(-5.727, -8.409), (3.0, -8.5), (7.5, -8.43), (5.0, 4.0)]
+    paths = [np.array([(0.0, 0.0), end]) for end in ends]
+    assert Landscape(Toy(), paths).arrivals(paths) == "front 2/4, optimum 1/4"
+    two = Landscape(Toy(surface="two_optima", loss_weight=1.0), paths)
+    assert two.front is None
+    assert two.optima == pytest.approx(np.array([(-5.455, -10.843), (5.455, -10.843)]), abs=0.01)
+
+
+def test_dynamics_show_what_the_method_logs() -> None:
+    plt = pytest.importorskip("matplotlib.pyplot")
+    problem = Toy()
+    logged = {"angles": 0.5, "update_angles": 90.0}
+    records = [
+        {"updates": 10 * (epoch + 1)}
+        | {f"start{i}/y": -1.0 for i in range(5)}
+        | {
+            f"start{i}/balance/{key}/{task}": value
+            for i in range(5)
+            for key, value in logged.items()
+            for task in ("left", "right")
+        }
+        for epoch in range(3)
+    ]
+    figure = draw_dynamics(plt, problem, records)
+    labels = [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()]
+    assert ["RGB" in labels[0], "angle" in labels[1], len(labels)] == [True, True, 2]
+    rotation = figure.axes[0].lines[0].get_ydata()
+    assert rotation == pytest.approx(np.full(3, np.degrees(0.5)))
+    plt.close(figure)
