@@ -65,6 +65,7 @@ class Learner:
         self.optimizer = torch.optim.Adam(
             self.model.parameters(),
             recipe.learning_rate,
+            betas=recipe.betas,
             weight_decay=recipe.weight_decay,
             fused=True,
         )

@@ -62,7 +62,7 @@ class Recipe:
     """How a benchmark is trained.
 
     Attributes:
-        epochs, batch_size, learning_rate, weight_decay: of Adam.
+        epochs, batch_size, learning_rate, weight_decay, betas: of Adam.
         halve_every: epochs after which the learning rate is halved; 0 is never.
         cosine: anneal the learning rate to zero over the epochs.
         select: the epoch whose model is tested: lowest validation Delta-m, lowest mean validation
@@ -74,6 +74,7 @@ class Recipe:
     batch_size: int
     learning_rate: float
     weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
     halve_every: int = 0
     cosine: bool = False
     select: Literal["delta_m", "loss", "last"] = "delta_m"

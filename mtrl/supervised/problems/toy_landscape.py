@@ -43,9 +43,8 @@ class Landscape:
         self.front = pareto_front().numpy() if problem.surface == "one_optimum" else None
         self.optima = self._minimise_sum(problem)
 
-    def arrivals(self, paths: Sequence[np.ndarray]) -> str:
-        """How many paths end on the front and at an optimum, in words."""
-        ends = np.stack([path[-1] for path in paths])
+    def arrivals(self, ends: np.ndarray) -> str:
+        """How many of `ends [starts, 2]` are on the front and at an optimum, in words."""
         gaps = np.linalg.norm(ends[:, None] - self.optima, axis=-1).min(-1)
         said = f"optimum {(gaps < AT_OPTIMUM).sum()}/{len(ends)}"
         if self.front is None:
@@ -64,6 +63,17 @@ class Landscape:
         best, other = sorted(found, key=lambda result: result.fun)
         both = other.fun < best.fun + 0.01 and np.linalg.norm(best.x - other.x) > AT_OPTIMUM
         return np.stack([best.x, other.x] if both else [best.x])
+
+
+def table_of_ends(problem: Toy, ends: Mapping[str, np.ndarray]) -> str:
+    """Where each method ends from each start, `[starts, 2]`, as a Markdown table."""
+    landscape = Landscape(problem, list(ends.values()))
+    heads = " | ".join(f"from {show_point(start)}" for start in problem.starts)
+    lines = [f"| method | {heads} | arrived |", "|---" * (len(problem.starts) + 2) + "|"]
+    for method, points in ends.items():
+        cells = " | ".join(f"({x:.2f}, {y:.2f})" for x, y in points)
+        lines.append(f"| {method} | {cells} | {landscape.arrivals(points)} |")
+    return "\n".join(lines) + "\n"
 
 
 def paths_of(problem: Toy, records: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:

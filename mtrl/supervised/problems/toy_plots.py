@@ -87,7 +87,9 @@ def draw_methods(problem: Toy, runs: Mapping[str, Path], picture: Path) -> Path 
         axes.tick_params(labelbottom=True)
     for axes, (method, own) in zip(grid.flat, paths.items(), strict=False):
         _draw_map(axes, landscape, 2, own, size=0.55)
-        axes.set_title(f"{method}\n{landscape.arrivals(own)}", fontsize=9)
+        axes.set_title(
+            f"{method}\n{landscape.arrivals(np.stack([path[-1] for path in own]))}", fontsize=9
+        )
     explained = f"optimum: starts that end within {AT_OPTIMUM} of an optimum of the sum"
     if landscape.front is not None:
         explained = f"front: starts that end within {ON_FRONT} of the Pareto front; {explained}"
@@ -113,7 +115,9 @@ def _draw_trajectories(plt: Any, problem: Toy, paths: Sequence[np.ndarray]) -> A
     relief = figure.add_subplot(2, 3, 3, projection="3d", computed_zorder=False)
     _draw_relief(relief, problem, landscape, paths)
     _draw_slice(figure.add_subplot(2, 3, 6), problem, landscape)
-    figure.suptitle(f"{describe(problem)}: {landscape.arrivals(paths)}")
+    figure.suptitle(
+        f"{describe(problem)}: {landscape.arrivals(np.stack([path[-1] for path in paths]))}"
+    )
     _draw_legend(figure, problem, landscape)
     return figure
 

@@ -57,7 +57,10 @@ def test_without_matplotlib_there_is_a_message(
 def test_arrivals_are_counted_at_the_known_optima() -> None:
     ends = [(-5.727, -8.409), (3.0, -8.5), (7.5, -8.43), (5.0, 4.0)]
     paths = [np.array([(0.0, 0.0), end]) for end in ends]
-    assert Landscape(Toy(), paths).arrivals(paths) == "front 2/4, optimum 1/4"
+    assert (
+        Landscape(Toy(), paths).arrivals(np.stack([p[-1] for p in paths]))
+        == "front 2/4, optimum 1/4"
+    )
     two = Landscape(Toy(surface="two_optima", loss_weight=1.0), paths)
     assert two.front is None
     assert two.optima == pytest.approx(np.array([(-5.455, -10.843), (5.455, -10.843)]), abs=0.01)
