@@ -10,7 +10,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,28 @@ def thread_seconds(call: Callable[[], Any]) -> float:
     start = time.thread_time()
     call()
     return time.thread_time() - start
+
+
+def interleave(
+    calls: Mapping[str, Callable[[], Any]], rounds: int
+) -> dict[str, list[float]]:
+    """CPU seconds of each call in each round; the calls take turns, the order alternates.
+
+    One round before the first one counted warms caches up.
+    """
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for turn in range(rounds + 1):
+        order = list(calls) if turn % 2 else list(reversed(calls))
+        for name in order:
+            seconds = thread_seconds(calls[name])
+            if turn:
+                times[name].append(seconds)
+    return times
+
+
+def paired_ratio(numerator: Sequence[float], denominator: Sequence[float]) -> float:
+    """The median over rounds of the ratio of two calls in the same round."""
+    return statistics.median(a / b for a, b in zip(numerator, denominator, strict=True))
 
 
 def lower_quartile(values: Sequence[float]) -> float:
@@ -40,7 +62,7 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         **{
             package: importlib.metadata.version(package)
-            for package in ("metaworld", "mujoco", "numpy")
+            for package in ("metaworld", "mujoco", "numpy", "ray", "torch")
         },
     }
 
