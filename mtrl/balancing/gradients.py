@@ -64,10 +64,10 @@ class TaskGradients:
 
     def combine_blocks(self, weights: Tensor) -> list[Tensor]:
         """The weighted sum of the rows, one tensor per parameter in the parameter's shape."""
-        combined = []
+        combined, weights = [], weights.to(self.blocks[0].dtype)
         for block in self.blocks:
             dense = _dense(block)
-            part = (weights.to(block.dtype) @ dense.flatten(1)).view(dense.shape[1:])
+            part = (weights @ dense.flatten(1)).view(dense.shape[1:])
             combined.append(part if dense is block else part.mT)
         return combined
 
