@@ -22,9 +22,7 @@ def thread_seconds(call: Callable[[], Any]) -> float:
     return time.thread_time() - start
 
 
-def interleave(
-    calls: Mapping[str, Callable[[], Any]], rounds: int
-) -> dict[str, list[float]]:
+def interleave(calls: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
     """CPU seconds of each call in each round; the calls take turns, the order alternates.
 
     One round before the first one counted warms caches up.
