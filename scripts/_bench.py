@@ -14,6 +14,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+# Read when Ray is imported, which the scripts do after this: an embedded Ray listens on 127.0.0.1 only.
+os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+
 
 def thread_seconds(call: Callable[[], Any]) -> float:
     """CPU time of this thread during the call: what other processes do counts little."""
@@ -63,6 +66,11 @@ def machine() -> dict[str, Any]:
             for package in ("metaworld", "mujoco", "numpy", "ray", "torch")
         },
     }
+
+
+def tasks_argument(text: str) -> str | list[str]:
+    """A benchmark's name, or names of tasks separated by commas: what `env.tasks` takes."""
+    return text.split(",") if "," in text else text
 
 
 def report(result: dict[str, Any], table: str, *, as_json: bool) -> None:
