@@ -16,7 +16,8 @@ Results = dict[str, dict[str, Any]]
 def speed_page(folder: Path) -> str:
     """Write `<folder>.md` from the JSON files in a folder; returns the text.
 
-    A file holds what `scripts/bench_X --json` printed and is named `X.json`, or `X_variant.json`.
+    A file holds what `scripts/bench_X --json` printed and is named `X.json`, or `X_variant.json`;
+    `notes.md` goes onto the page as it is.
     """
     results = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
     lines = [
@@ -36,7 +37,7 @@ def speed_page(folder: Path) -> str:
         "",
         *[line for title, kind, rows in _SECTIONS for line in _section(results, title, kind, rows)],
         *growth(results),
-        "",
+        *_notes(folder),
         "## Machine and commands",
         "",
         *_provenance(results),
@@ -215,6 +216,11 @@ _SECTIONS: list[tuple[str, str, Callable[[str, dict], list[dict]]]] = [
     ("Training, wall time", "train", _facts),
     ("What one learner takes in", "ingest", _facts),
 ]  # fmt: skip
+
+
+def _notes(folder: Path) -> list[str]:
+    path = folder / "notes.md"
+    return [path.read_text()] if path.exists() else []
 
 
 def _provenance(results: Results) -> list[str]:
