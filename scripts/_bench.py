@@ -10,9 +10,12 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+# Read when Ray is imported, which the scripts do after this: an embedded Ray listens on 127.0.0.1 only.
+os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 
 def thread_seconds(call: Callable[[], Any]) -> float:
@@ -20,6 +23,26 @@ def thread_seconds(call: Callable[[], Any]) -> float:
     start = time.thread_time()
     call()
     return time.thread_time() - start
+
+
+def interleave(calls: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+    """CPU seconds of each call in each round; the calls take turns, the order alternates.
+
+    One round before the first one counted warms caches up.
+    """
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for turn in range(rounds + 1):
+        order = list(calls) if turn % 2 else list(reversed(calls))
+        for name in order:
+            seconds = thread_seconds(calls[name])
+            if turn:
+                times[name].append(seconds)
+    return times
+
+
+def paired_ratio(numerator: Sequence[float], denominator: Sequence[float]) -> float:
+    """The median over rounds of the ratio of two calls in the same round."""
+    return statistics.median(a / b for a, b in zip(numerator, denominator, strict=True))
 
 
 def lower_quartile(values: Sequence[float]) -> float:
@@ -40,9 +63,14 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         **{
             package: importlib.metadata.version(package)
-            for package in ("metaworld", "mujoco", "numpy")
+            for package in ("metaworld", "mujoco", "numpy", "ray", "torch")
         },
     }
+
+
+def tasks_argument(text: str) -> str | list[str]:
+    """A benchmark's name, or names of tasks separated by commas: what `env.tasks` takes."""
+    return text.split(",") if "," in text else text
 
 
 def report(result: dict[str, Any], table: str, *, as_json: bool) -> None:

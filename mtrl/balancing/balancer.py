@@ -142,15 +142,15 @@ class Balancer:
         assert isinstance(self.method, Weighting), "without gradients there is nothing but weights"
         signals = Signals(losses=losses, performance=performance)
         weights = self.method.weights(signals).to(losses.dtype)
-        heads = list(self.heads.values())
-        if heads:
-            # Stops at the heads: it costs next to nothing and leaves the trunk to the second call.
+        heads, shared = list(self.heads.values()), list(self.shared.values())
+        if self.method.uniform or not heads:
+            grads = torch.autograd.grad(weights @ losses, [*heads, *shared])
+        else:
+            # The heads' own gradients take another pass, from the losses down to the heads.
             grads = torch.autograd.grad(losses.sum(), heads, retain_graph=True)
-            self._set_head_gradients(grads, weights)
-        shared = list(self.shared.values())
-        for parameter, grad in zip(
-            shared, torch.autograd.grad(weights @ losses, shared), strict=True
-        ):
+            grads += torch.autograd.grad(weights @ losses, shared)
+        self._set_head_gradients(grads[: len(heads)], weights)
+        for parameter, grad in zip(shared, grads[len(heads) :], strict=True):
             parameter.grad = grad.contiguous()
         return losses.detach(), _detached(aux)
 

@@ -294,7 +294,12 @@ class Weighting(Aggregator):
     """A method whose direction is a combination of the task gradients: the usual case.
 
     A subclass implements :meth:`task_weights`; callers use :meth:`weights` or `aggregate`.
+
+    Attributes:
+        uniform: every weight is always 1, so one backward pass serves the trunk and the heads.
     """
+
+    uniform: ClassVar[bool] = False
 
     @torch.no_grad()
     def weights(self, signals: Signals) -> Tensor:

@@ -15,6 +15,7 @@ from mtrl.distributed.session import check_cluster, describe, ray_session
 from mtrl.envs import TaskSet, load_tasks, task_names
 from mtrl.rl.collector import Collector, LocalCollector
 from mtrl.rl.evaluate import Evaluation, Evaluator, LocalEvaluator
+from mtrl.rl.memory import keep_freed_memory
 from mtrl.rl.performance import PerformanceTracker
 from mtrl.rl.replay import Replay
 from mtrl.rl.sac import MultiTaskSAC, actor_method
@@ -93,6 +94,8 @@ def train(
     if config.learner_threads:
         torch.set_num_threads(config.learner_threads)
     device = pick_device(config.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     agent = _agent(config, tasks, device)
     if initial is not None:
         agent.load_networks(initial["agent"])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from mtrl.networks import TaskNetwork, squash_log_std
+from mtrl.networks import TaskNetwork
 from mtrl.rl.config import NetworkConfig
 
 
@@ -45,6 +48,7 @@ class ActingPolicy:
         self.actor = actor.requires_grad_(False).eval()
         self.config = config
         self.version = 0
+        self._layers = _layers(actor)
 
     def load(self, weights: NDArray[np.float32], version: int) -> None:
         """Take published weights; nothing is copied when the version is already here."""
@@ -58,16 +62,55 @@ class ActingPolicy:
                 " networks differ from this worker's."
             )
         torch.nn.utils.vector_to_parameters(vector, self.actor.parameters())
+        self._layers = _layers(self.actor)
         self.version = version
 
     def act(
         self, obs: NDArray[np.float32], noise: NDArray[np.float32] | None
     ) -> NDArray[np.float32]:
         """Actions for one row per task, `[m, obs] -> [m, action]`; `noise=None` is deterministic."""
-        with torch.inference_mode():
-            output: Tensor = self.actor(torch.from_numpy(obs)[:, None])[:, 0]
-            mean, log_std = output.chunk(2, dim=-1)
-            if noise is not None:
-                bounded = squash_log_std(log_std, self.config.log_std_min, self.config.log_std_max)
-                mean = mean + bounded.exp() * torch.from_numpy(noise)
-            return torch.tanh(mean).numpy()
+        # Every call counts here: between two of these the simulator has emptied the caches. No
+        # parameter requires a gradient, so no mode has to be entered; numpy's calls on ten rows
+        # cost a third of torch's.
+        rows = torch.from_numpy(obs)
+        for layer in self._layers:
+            rows = layer(rows)
+        output = rows.numpy()
+        actions = output.shape[1] // 2
+        mean = output[:, :actions]
+        if noise is not None:
+            low, high = self.config.log_std_min, self.config.log_std_max
+            log_std = np.minimum(np.maximum(output[:, actions:], low), high)
+            mean = mean + np.exp(log_std) * noise
+        return np.tanh(mean)
+
+
+def _layers(actor: TaskNetwork) -> list[Callable[[Tensor], Tensor]]:
+    """The network as few operations on one row per task, `[m, obs] -> [m, 2 action]`.
+
+    Weights are transposed once per version (a product with few rows takes a fifth less time then),
+    and the first layer's columns of the one-hot become a bias per task.
+    """
+    layers: list[Callable[[Tensor], Tensor]] = []
+    for module in actor.trunk:
+        if isinstance(module, nn.Linear):
+            weight, bias = module.weight.detach(), module.bias.detach()
+            if not layers and actor.task_one_hot:
+                weight, one_hot = weight[:, : -actor.num_tasks], weight[:, -actor.num_tasks :]
+                bias = bias + one_hot.T
+            layers.append(partial(_affine, weight.T.contiguous(), bias))
+        elif isinstance(module, nn.ReLU):
+            layers.append(torch.relu_)
+        else:
+            layers.append(module)
+    if actor.head_weight is not None and actor.head_bias is not None:
+        layers.append(partial(_heads, actor.head_weight.detach(), actor.head_bias.detach()))
+    return layers
+
+
+def _affine(weight: Tensor, bias: Tensor, rows: Tensor) -> Tensor:
+    return torch.addmm(bias, rows, weight)
+
+
+def _heads(weight: Tensor, bias: Tensor, rows: Tensor) -> Tensor:
+    return torch.baddbmm(bias, rows.unsqueeze(1), weight).squeeze(1)

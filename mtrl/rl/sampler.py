@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,16 +18,45 @@ from mtrl.rl.reward import RunningRewardScale
 
 @dataclass
 class _Trace:
-    """One environment's current episode, and its steps since the last fragment."""
+    """One environment's current episode."""
 
-    obs: list[NDArray[np.float32]]
     limit: int
     partial: bool
-    action: list[NDArray[np.float32]] = field(default_factory=list)
-    reward: list[float] = field(default_factory=list)
+    start: int = 0  # step of the current rollout that its next fragment begins with
     total_reward: float = 0.0
     length: int = 0
     success: bool = False
+
+    def summary(self, *, diverged: bool = False) -> Episode:
+        return Episode(self.success, self.total_reward, self.length, self.partial, diverged)
+
+
+class _Buffers:
+    """A rollout's steps, time-major: what the environments return is the policy's next batch.
+
+    Attributes:
+        obs: `[T+1, m, obs]`; after an episode's last step, the next one's first observation.
+        action: `[T, m, action]`.
+        reward: `[T, m]`.
+    """
+
+    def __init__(self, steps: int, first: NDArray[np.float32], action_dim: int) -> None:
+        m, obs_dim = first.shape
+        self.obs = np.empty((steps + 1, m, obs_dim), np.float32)
+        self.obs[0] = first
+        self.action = np.empty((steps, m, action_dim), np.float32)
+        self.reward = np.empty((steps, m), np.float32)
+
+    def fragment(self, task: int, start: int, stop: int, episode: Episode | None) -> Fragment:
+        """Steps `start` to `stop` of a task, copied: what follows overwrites the last observation."""
+        return Fragment(
+            task,
+            self.obs[start : stop + 1, task].copy(),
+            self.action[start:stop, task].copy(),
+            self.reward[start:stop, task].copy(),
+            False,
+            episode,
+        )
 
 
 class Sampler:
@@ -69,10 +98,12 @@ class Sampler:
         # The first episodes have different lengths, so that later resets (each as long as 100 steps)
         # do not all fall on the same step of the lockstep batch.
         self.traces = []
+        self.obs = np.empty((m, tasks.obs_dim), np.float32)  # where each environment is now
         for i, env in enumerate(self.envs):
             share = (i * num_workers + worker + 1) / (m * num_workers)
             limit = max(1, round(share * env.horizon))
-            self.traces.append(self._start(env, limit))
+            self.traces.append(_Trace(limit, partial=limit < env.horizon))
+            self.obs[i], _ = env.reset()
 
     def rollout(self, steps: int, sequence: int, *, explore: str = "policy") -> Rollout:
         """Take `steps` steps of each environment.
@@ -85,33 +116,39 @@ class Sampler:
         m = len(self.envs)
         clock = {"policy": 0.0, "simulation": 0.0, "reset": 0.0}
         fragments: list[list[Fragment]] = [[] for _ in self.envs]
-        shape = (steps, m, self.action_dim)
+        buffers = _Buffers(steps, self.obs, self.action_dim)
+        for trace in self.traces:
+            trace.start = 0
         if explore == "uniform":
-            draws = self.rng.uniform(-1.0, 1.0, shape).astype(np.float32)
+            draws = self.rng.uniform(-1.0, 1.0, buffers.action.shape).astype(np.float32)
         else:
-            draws = self.rng.standard_normal(shape, dtype=np.float32)
+            draws = self.rng.standard_normal(buffers.action.shape, dtype=np.float32)
 
         for step in range(steps):
             start = time.perf_counter()
             if explore == "uniform":
                 actions = draws[step]
             else:
-                actions = self.policy.act(np.stack([t.obs[-1] for t in self.traces]), draws[step])
+                actions = self.policy.act(buffers.obs[step], draws[step])
+            buffers.action[step] = actions
             acted = time.perf_counter()
             clock["policy"] += acted - start
             for i, env in enumerate(self.envs):
-                finished = self._step(i, env, actions[i])
-                if finished is not None:
-                    fragments[i].extend(finished)
+                fragment = self._step(i, env, step, buffers)
+                if fragment is not None:
+                    fragments[i].append(fragment)
                     before = time.perf_counter()
-                    self.traces[i] = self._start(env, env.horizon)
+                    self.traces[i] = _Trace(env.horizon, partial=False, start=step + 1)
+                    buffers.obs[step + 1, i], _ = env.reset()
                     spent = time.perf_counter() - before
                     clock["reset"] += spent
                     clock["simulation"] -= spent
             clock["simulation"] += time.perf_counter() - acted
 
         for i, trace in enumerate(self.traces):
-            fragments[i].extend(self._cut(i, trace, None))
+            if trace.start < steps:
+                fragments[i].append(buffers.fragment(i, trace.start, steps, None))
+        self.obs = buffers.obs[steps].copy()
         return Rollout(
             worker=self.worker,
             incarnation=self.incarnation,
@@ -132,42 +169,19 @@ class Sampler:
             if scale is not None:
                 scale.load_state_dict(values)
 
-    def _step(
-        self, index: int, env: EpisodeEnv, action: NDArray[np.float32]
-    ) -> list[Fragment] | None:
-        """One step of one environment; the fragments of its episode if that ended."""
+    def _step(self, index: int, env: EpisodeEnv, step: int, buffers: _Buffers) -> Fragment | None:
+        """One step of one environment; the rest of its episode, maybe empty, if that ended."""
         trace = self.traces[index]
-        obs, reward, _, truncated, info = env.step(action)
+        obs, reward, _, truncated, info = env.step(buffers.action[step, index])
         if info["diverged"]:
             # That step is not a transition: what came before it is kept.
-            return self._cut(index, trace, self._summary(trace, diverged=True))
+            return buffers.fragment(index, trace.start, step, trace.summary(diverged=True))
         trace.length += 1
         trace.total_reward += reward
         trace.success |= bool(info["success"])
         scale = self.scales[index]
-        trace.obs.append(obs.astype(np.float32))
-        trace.action.append(action)
-        trace.reward.append(reward if scale is None else scale(reward))
+        buffers.obs[step + 1, index] = obs
+        buffers.reward[step, index] = reward if scale is None else scale(reward)
         if truncated or trace.length >= trace.limit:
-            return self._cut(index, trace, self._summary(trace))
+            return buffers.fragment(index, trace.start, step + 1, trace.summary())
         return None
-
-    def _start(self, env: EpisodeEnv, limit: int) -> _Trace:
-        obs, _ = env.reset()
-        return _Trace([obs.astype(np.float32)], limit, partial=limit < env.horizon)
-
-    @staticmethod
-    def _summary(trace: _Trace, *, diverged: bool = False) -> Episode:
-        return Episode(trace.success, trace.total_reward, trace.length, trace.partial, diverged)
-
-    @staticmethod
-    def _cut(index: int, trace: _Trace, episode: Episode | None) -> list[Fragment]:
-        """Take the steps since the last fragment; a fragment may be empty if it ends an episode."""
-        steps = len(trace.reward)
-        if steps == 0 and episode is None:
-            return []
-        obs = np.stack(trace.obs)
-        action = np.stack(trace.action) if steps else np.zeros((0, 0), np.float32)
-        fragment = Fragment(index, obs, action, np.array(trace.reward, np.float32), False, episode)
-        trace.obs, trace.action, trace.reward = [trace.obs[-1]], [], []
-        return [fragment]

@@ -16,6 +16,7 @@ class LS(Weighting):
     """
 
     needs = Needs.NOTHING
+    uniform = True
     informed = "losses"
     paper = "Caruana, 1997 (uniform sum)"
     scale = "weights sum to m"

@@ -111,3 +111,13 @@ def test_masked_rows_are_zero_even_if_they_were_not_finite() -> None:
     masked = gradients.masked(torch.tensor([True, False, True])).matrix()
     assert masked[1].abs().max() == 0.0
     assert torch.equal(masked[0], gradients.matrix()[0])
+
+
+@pytest.mark.parametrize("coordinates", [5, 4096, 3 * 4096 + 7])
+def test_gramian_in_pieces_is_exact_to_float32_rounding(coordinates: int) -> None:
+    torch.manual_seed(0)
+    rows = torch.randn(M, coordinates) + 1.0  # a product that is not the sum of cancelling terms
+    expected = rows.double() @ rows.double().T
+    found = TaskGradients([rows]).gramian()
+    assert torch.equal(found, found.T)
+    assert (found - expected).abs().max() < 1e-6 * expected.abs().max()

@@ -1,0 +1,242 @@
+"""The page on speed: tables, targets and growth, from the raw JSON that the benchmarks print."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mtrl.report.growth import growth
+
+Results = dict[str, dict[str, Any]]
+"""File name without `.json` -> what a benchmark printed."""
+
+
+def speed_page(folder: Path) -> str:
+    """Write `<folder>.md` from the JSON files in a folder; returns the text.
+
+    A file holds what `scripts/bench_X --json` printed and is named `X.json`, or `X_variant.json`;
+    `notes.md` goes onto the page as it is.
+    """
+    results = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+    lines = [
+        "# Speed",
+        "",
+        f"Made by `scripts/results speed results/{folder.name}` from the files in"
+        f" `results/{folder.name}/`, each printed by the command named below (`--json`). Ratios were"
+        " taken interleaved within one run, by processor time of the thread where nothing else is"
+        " said. Absolute times vary by up to 2x with what else the machine does: see the load averages"
+        " at the end. **Nothing here was measured on a GPU.**",
+        "",
+        "## Targets",
+        "",
+        *_targets(results),
+        "",
+        "## Measurements",
+        "",
+        *[line for title, kind, rows in _SECTIONS for line in _section(results, title, kind, rows)],
+        *growth(results),
+        *_notes(folder),
+        "## Machine and commands",
+        "",
+        *_provenance(results),
+    ]
+    text = "\n".join(lines)
+    folder.with_suffix(".md").write_text(text + "\n")
+    return text
+
+
+def markdown(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Rows with the same keys as a table."""
+    lines = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
+    lines += ["| " + " | ".join(number(value) for value in row.values()) + " |" for row in rows]
+    return lines
+
+
+def number(value: Any) -> str:
+    """Floats with three digits that count; everything else as it is."""
+    if not isinstance(value, float):
+        return str(value)
+    if value == 0 or 0.001 <= abs(value) < 1000:
+        return f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.1e}"
+
+
+# What, bound, and where the figure lies: keys, and in a list the entry with those values.
+_TARGETS: list[tuple[str, str, tuple[str | dict[str, Any], ...]]] = [
+    ("original step over fast step, MT10", ">= 2.5", ("env", "of_means", "original/fast")),
+    ("fast step over bare physics", "<= 1.7", ("env", "of_means", "fast/floor")),
+    ("fast reset over original", "<= 0.55", ("reset", "mean", "fast/original")),
+    (
+        "worker's loop over bare steps, 3x400",
+        "<= 1.10",
+        ("rollout", "widths", {"width": 400}, "loop/steps"),
+    ),
+    (
+        "worker's loop over bare steps, 3x1024",
+        "<= 1.30",
+        ("rollout", "widths", {"width": 1024}, "loop/steps"),
+    ),
+    ("Ray's overhead at 50 steps, %", "<= 4", ("ray", "chunks", {"chunk": 50}, "overhead %")),
+    ("Ray's overhead at 200 steps, %", "<= 1", ("ray", "chunks", {"chunk": 200}, "overhead %")),
+    ("two workers over one", ">= 1.8", ("scaling", "ways", {"way": "2 workers"}, "over first")),
+    (
+        "two workers over AsyncVectorEnv",
+        ">= 4",
+        ("scaling", "ways", {"way": "2 workers"}, "over async"),
+    ),
+    ("task gradients over plain sum, 3x400", "<= 1.3", ("learner", "task gradients/plain sum")),
+    (
+        "task gradients over plain sum, 3x1024",
+        "<= 1.7",
+        ("learner_1024", "task gradients/plain sum"),
+    ),
+    ("m backward passes over task gradients", ">= 4.5", ("learner", "m backward/task gradients")),
+    ("largest difference, float32", "<= 1e-6", ("learner", "largest relative difference")),
+    ("largest difference, float64", "<= 1e-12", ("learner_float64", "largest relative difference")),
+    ("least squares over our solver", ">= 40", ("solver", "speedup_min")),
+    ("our solver's residual", "<= 1e-8", ("solver", "residual_max")),
+    (
+        "whole update over plain sum, PIVRG",
+        "<= 1.25",
+        ("update", "methods", {"method": "pivrg"}, "method/ls"),
+    ),
+    (
+        "whole update over plain sum, Nash-MTL",
+        "<= 1.25",
+        ("update", "methods", {"method": "nash_mtl"}, "method/ls"),
+    ),
+    (
+        "aten operations of an update, PIVRG",
+        "<= 310",
+        ("update", "methods", {"method": "pivrg"}, "ops"),
+    ),
+    ("update on a GPU, ms", "<= 0.6", ("gpu",)),
+    ("environment steps/s with a GPU and 16 cores", ">= 15000", ("gpu",)),
+]
+
+
+def _find(results: Any, path: tuple[str | dict[str, Any], ...]) -> float | None:
+    """The figure at a path; None where it was not measured."""
+    for key in path:
+        if isinstance(key, dict):
+            results = next((e for e in results if key.items() <= e.items()), {})
+        else:
+            results = results.get(key, {})
+    return results if isinstance(results, int | float) else None
+
+
+def _targets(results: Results) -> list[str]:
+    rows = []
+    for what, target, path in _TARGETS:
+        value, (sign, bound) = _find(results, path), target.split()
+        if value is None:
+            met = "not measured"
+        elif value >= float(bound) if sign == ">=" else value <= float(bound):
+            met = "yes"
+        else:
+            met = "**no**"
+        shown = "" if value is None else value
+        rows.append({"what": what, "target": target, "measured": shown, "met": met})
+    return markdown(rows)
+
+
+def _section(
+    results: Results, title: str, kind: str, rows: Callable[[str, dict], list[dict]]
+) -> list[str]:
+    found = {n: r for n, r in results.items() if n == kind or n.startswith(f"{kind}_")}
+    if not found:
+        return []
+    body = [row for name, result in found.items() for row in rows(name, result)]
+    return [f"### {title}", "", *markdown(body), ""]
+
+
+def _configuration(result: dict[str, Any]) -> dict[str, Any]:
+    options = result["options"]
+    notes = [
+        note
+        for note, on in (
+            ("LayerNorm", options["layer_norm"]),
+            ("fresh memory", options["fresh_memory"]),
+            (options.get("dtype"), options.get("dtype") == "float64"),
+        )
+        if on
+    ]
+    sizes = {"m": options["tasks"], "b": options["batch"]}
+    return sizes | {"width": options["width"], "notes": ", ".join(map(str, notes))}
+
+
+def _learner_rows(_: str, result: dict[str, Any]) -> list[dict[str, Any]]:
+    times = {f"{name} ms": value for name, value in result["ms"].items()}
+    ratios = {name: value for name, value in result.items() if "/" in name}
+    return [{**_configuration(result), **times, **ratios}]
+
+
+def _update_rows(_: str, result: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        _configuration(result)
+        | {key: row.get(key, "") for key in ("method", "ms", "method/ls", "ops")}
+        for row in result["methods"]
+    ]
+
+
+def _env_rows(_: str, result: dict[str, Any]) -> list[dict[str, Any]]:
+    return [*result["tasks"], {"task": "mean"} | result["mean"]]
+
+
+def _solver_rows(_: str, result: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            "m": row["tasks"],
+            "kind": row["kind"],
+            "ours ms": row["newton"]["median_cpu_ms"],
+            "least squares ms": row["scipy"]["median_cpu_ms"],
+            "speedup": row["speedup"],
+            "residual": row["newton"]["worst_residual"],
+        }
+        for row in result["results"]
+    ]
+
+
+def _facts(_: str, result: dict[str, Any]) -> list[dict[str, Any]]:
+    hidden = ("machine", "options", "config", "overrides", "modelled")
+    return [{"fact": k, "value": v} for k, v in result.items() if k not in hidden]
+
+
+_SECTIONS: list[tuple[str, str, Callable[[str, dict], list[dict]]]] = [
+    ("Environment steps, us", "env", _env_rows),
+    ("Environment resets, ms", "reset", _env_rows),
+    ("A worker's loop against bare steps, us per environment step", "rollout", lambda _, r: r["widths"]),
+    ("Ray", "ray", lambda _, r: r["chunks"]),
+    ("Workers against lockstep subprocesses, wall time", "scaling", lambda _, r: r["ways"]),
+    ("Task gradients of the twin critics", "learner", _learner_rows),
+    ("Whole update", "update", _update_rows),
+    ("Weight solver", "solver", _solver_rows),
+    ("Training, wall time", "train", _facts),
+    ("What one learner takes in", "ingest", _facts),
+]  # fmt: skip
+
+
+def _notes(folder: Path) -> list[str]:
+    path = folder / "notes.md"
+    return [path.read_text()] if path.exists() else []
+
+
+def _provenance(results: Results) -> list[str]:
+    lines = []
+    for name, result in results.items():
+        about = result.get("machine")
+        if about is None:  # printed before the scripts described the machine
+            lines.append(f"- `{name}`: `{result['command']}`, load {result['load_average']:.1f}")
+            continue
+        versions = ", ".join(
+            f"{key} {about[key]}"
+            for key in ("python", "torch", "mujoco", "metaworld", "numpy", "ray")
+            if key in about
+        )
+        lines.append(
+            f"- `{name}`: `{about['command']}`, {about['date'][:16]}, {about['processor']},"
+            f" {about['cores']} cores, load {about['load']:.1f}, {versions}"
+        )
+    return lines

@@ -1,0 +1,112 @@
+"""The benchmarks run, and print what others read."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ONE_TASK = ["--tasks", "reach-v3"]
+TINY = ["--tasks", "2", "--width", "8", "--batch", "4", "--rounds", "2"]
+
+
+def _run(script: str, *options: str) -> str:
+    paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+    return subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / script), *options],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
+def _json(script: str, *options: str) -> dict:
+    """The one JSON object that it prints, with the machine in it."""
+    result = json.loads(_run(script, "--json", *options))
+    assert result["machine"]["command"].startswith(f"scripts/{script} --json")
+    assert {"date", "processor", "cores", "load", "torch"} <= result["machine"].keys()
+    return result
+
+
+@pytest.mark.parametrize(
+    ("script", "options", "columns"),
+    [
+        ("bench_env", ["--blocks", "2", "--floor"], {"original/fast", "fast/floor"}),
+        ("bench_reset", ["--resets", "2"], {"fast/original", "identical"}),
+    ],
+    ids=["env", "reset"],
+)
+def test_environments(script: str, options: list[str], columns: set[str]) -> None:
+    result = _json(script, *ONE_TASK, *options)
+
+    assert [row["task"] for row in result["tasks"]] == ["reach-v3"]
+    assert columns <= result["tasks"][0].keys()
+    assert columns <= result["mean"].keys()
+
+
+def test_table_names_each_task() -> None:
+    text = _run("bench_reset", "--tasks", "reach-v3,push-v3", "--resets", "1")
+
+    assert [line.split()[0] for line in text.splitlines()[-3:]] == ["reach-v3", "push-v3", "mean"]
+
+
+def test_learner() -> None:
+    result = _json("bench_learner", *TINY, "--layer-norm", "--dtype", "float64")
+
+    assert {"plain sum", "task gradients", "combined", "m backward"} == result["ms"].keys()
+    ratios = {"task gradients/plain sum", "combined/plain sum", "m backward/task gradients"}
+    assert all(result[ratio] > 0 for ratio in ratios)
+    assert result["largest relative difference"] < 1e-12
+
+
+def test_update() -> None:
+    result = _json("bench_update", *TINY, "--count-ops", "--published", "--methods", "nash_mtl")
+
+    names = [record["method"] for record in result["methods"]]
+    assert names == ["ls", "nash_mtl", "pivrg, m backward, scipy"]
+    assert result["methods"][0]["method/ls"] == 1.0
+    assert all(record["ops"] > 100 and record["ms"] > 0 for record in result["methods"])
+
+
+def test_rollout() -> None:
+    result = _json("bench_rollout", *ONE_TASK, "--widths", "8", "--chunk", "5", "--chunks", "2")
+
+    (row,) = result["widths"]
+    assert row["width"] == 8
+    assert min(row["loop"], row["steps"], row["loop/steps"]) > 0
+
+
+def test_train() -> None:
+    options = ["schedule.total_env_steps=1000000", "networks.actor=[8]", "networks.critic=[8]"]
+    result = _json("bench_train", "--seconds", "1", "-c", "fake", *options)
+
+    assert min(result["env steps/s"], result["updates/s"], result["seconds"]) > 0
+    assert result["time/learning"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "options", "key"),
+    [
+        ("bench_ray", ["--chunks", "5,10", "--rollouts", "1", "--turns", "1"], "chunks"),
+        ("bench_scaling", ["--steps", "50", "--turns", "1"], "ways"),
+        ("bench_ingest", ["--rollouts", "10", "--updates", "1", "--batch", "4"], "modelled"),
+    ],
+    ids=["ray", "scaling", "ingest"],
+)
+def test_through_ray(script: str, options: list[str], key: str) -> None:
+    result = _json(script, *ONE_TASK, "--width", "8", *options)
+
+    columns = {
+        "chunks": {"chunk", "rollouts", "actor s", "overhead %"},
+        "ways": {"way", "env steps/s", "over first", "over async"},
+        "modelled": {"updates per transition", "transitions/s", "cores"},
+    }
+    assert result[key]
+    assert all(row.keys() == columns[key] for row in result[key])
