@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -39,6 +40,8 @@ class Balancer:
 
     Attributes:
         gramian: `[m, m]` of the last step on the gradient path, for whoever records it.
+        seconds: spent in the method so far, Gramian and combination included, as the host sees it: on a
+            device that is the time to give the work out.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Balancer:
         self.head_tasks = head_tasks
         self.mode: Mode = mode
         self.gramian: Tensor | None = None
+        self.seconds = 0.0
         self._last_loss_fn: LossFunction | None = None
         if head_scaling == "weights" and not isinstance(method, Weighting):
             raise ValueError(
@@ -141,7 +145,9 @@ class Balancer:
         losses, aux = loss_fn(self.shared)
         assert isinstance(self.method, Weighting), "without gradients there is nothing but weights"
         signals = Signals(losses=losses, performance=performance)
+        start = time.perf_counter()
         weights = self.method.weights(signals).to(losses.dtype)
+        self.seconds += time.perf_counter() - start
         heads, shared = list(self.heads.values()), list(self.shared.values())
         if self.method.uniform or not heads:
             grads = torch.autograd.grad(weights @ losses, [*heads, *shared])
@@ -159,7 +165,9 @@ class Balancer:
     ) -> tuple[Tensor, Metrics, TaskGradients]:
         losses, aux, gradients, head_grads = self._task_gradients(loss_fn)
         signals = Signals(losses=losses, gradients=gradients, performance=performance)
+        start = time.perf_counter()
         parts = self.method.aggregate_blocks(signals)
+        self.seconds += time.perf_counter() - start
         for parameter, part in zip(self.shared.values(), parts, strict=True):
             # The fused optimisers read a gradient in memory order, whatever its strides say.
             parameter.grad = part.to(parameter.dtype).contiguous()

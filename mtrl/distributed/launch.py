@@ -131,6 +131,7 @@ def train(
             performance=performance,
             config=config.run,
             method=config.method,
+            num_workers=config.collect.num_workers,
         )
         trainer = Trainer(
             tasks=tasks,

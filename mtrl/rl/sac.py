@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -57,6 +58,7 @@ class MultiTaskSAC:
         self.log_alpha = nn.Parameter(torch.zeros(temperatures, device=self.device))
         self.reward_scale = torch.ones(num_tasks, 1, device=self.device)
         self.updates = 0
+        self._optimiser_seconds = 0.0
         self.action_dim = action_dim
 
         options = dict(method_options or {})
@@ -114,6 +116,15 @@ class MultiTaskSAC:
         metrics["finite"] = finite
         return metrics
 
+    def take_seconds(self) -> dict[str, float]:
+        """Seconds spent in `balancing` and in the `optimiser` since the last call, seen by the host."""
+        spent = {"balancing": 0.0, "optimiser": self._optimiser_seconds}
+        self._optimiser_seconds = 0.0
+        for balancer in self.balancers.values():
+            spent["balancing"] += balancer.seconds
+            balancer.seconds = 0.0
+        return spent
+
     def set_reward_scale(self, means: Tensor) -> None:
         """ARS scaling from the tasks' mean rewards `[m]`: the best-paid task keeps its scale."""
         if self.config.reward_scaling == "mean":
@@ -169,7 +180,7 @@ class MultiTaskSAC:
             return critic_losses(q, target), {"q": q.mean(dim=(0, 2))}
 
         metrics = self.balancers["critic"].backward(losses, performance, record=record)
-        guarded_step(self.optimizers["critic"], metrics["finite"])
+        self._step("critic", metrics["finite"])
         self.balancers["critic"].after_step()
         return {f"critic/{name}": value for name, value in metrics.items()}
 
@@ -183,13 +194,13 @@ class MultiTaskSAC:
             return actor_losses(q, log_prob, alpha), {"log_prob": log_prob}
 
         metrics = self.balancers["actor"].backward(losses, performance, record=record)
-        guarded_step(self.optimizers["actor"], metrics["finite"])
+        self._step("actor", metrics["finite"])
         self.balancers["actor"].after_step()
         log_prob = metrics.pop("log_prob")
 
         temperature = temperature_losses(self.log_alpha, log_prob, self.config.target_entropy)
         (self.log_alpha.grad,) = torch.autograd.grad(temperature.sum(), [self.log_alpha])
-        guarded_step(self.optimizers["temperature"], metrics["finite"])
+        self._step("temperature", metrics["finite"])
         if self.config.min_temperature > 0:
             with torch.no_grad():
                 self.log_alpha.clamp_(min=float(torch.tensor(self.config.min_temperature).log()))
@@ -199,9 +210,16 @@ class MultiTaskSAC:
 
     @torch.no_grad()
     def _update_target(self, finite: Tensor) -> None:
+        start = time.perf_counter()
         rate = finite * self.config.tau
         for online, target in zip(self.critic.parameters(), self.target.parameters(), strict=True):
             target.lerp_(online, rate)
+        self._optimiser_seconds += time.perf_counter() - start
+
+    def _step(self, part: str, finite: Tensor) -> None:
+        start = time.perf_counter()
+        guarded_step(self.optimizers[part], finite)
+        self._optimiser_seconds += time.perf_counter() - start
 
     def _sample(
         self, obs: Tensor, shared: Mapping[str, Tensor] | None = None, noise: Tensor | None = None

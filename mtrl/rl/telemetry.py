@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from mtrl.rl.budget import bottleneck, budget_line, time_shares
 from mtrl.rl.config import RunConfig
 from mtrl.rl.performance import PerformanceTracker
 from mtrl.rl.schedule import Schedule
@@ -30,6 +31,7 @@ class Telemetry:
         schedule, performance: read, never changed.
         config: intervals.
         method: shown.
+        num_workers: that collect.
 
     Attributes:
         counts: episodes, diverged episodes and network resets so far.
@@ -46,17 +48,18 @@ class Telemetry:
         performance: PerformanceTracker,
         config: RunConfig,
         method: str,
+        num_workers: int,
     ) -> None:
         self.run, self.log, self.view = run, log, view
         self.gramians = GramianLog(run.path, log.task_names, parts=("critic", "actor"))
         self.schedule, self.performance = schedule, performance
-        self.config, self.method = config, method
+        self.config, self.method, self.num_workers = config, method, num_workers
         self.counts = {"episodes": 0, "diverged": 0, "resets": 0}
         self.wall_s = 0.0
         self._seconds: dict[str, float] = {}
         self._weights = [float("nan")] * len(log.task_names)
         self._rates = (0.0, 0.0)  # env steps and updates per second
-        self._bottleneck = "measuring"
+        self._budget = self._bottleneck = "measuring"
         self._shown = self._beat = 0.0
         self.start()
 
@@ -134,8 +137,8 @@ class Telemetry:
         lag = self._seconds.pop("lag_updates", 0.0) / lag_count if lag_count else 0.0
         steps_done, updates_done = self.schedule.env_steps, self.schedule.updates
         self._rates = ((steps_done - env_steps) / span, (updates_done - updates) / span)
-        shares = {f"time/{part}": spent / span for part, spent in self._seconds.items()}
-        self._bottleneck = _name_bottleneck(shares)
+        shares = time_shares(self._seconds, span, self.num_workers)
+        self._budget, self._bottleneck = budget_line(shares), bottleneck(shares)
         self.log.write_timing(
             self.counters(),
             {
@@ -145,7 +148,7 @@ class Telemetry:
                 "bottleneck": self._bottleneck,
                 "system/policy_lag_updates": lag,
                 "system/worker_restarts": restarts,
-                **shares,
+                **{f"time/{part}": share for part, share in shares.items()},
             },
         )
         self._seconds = {}
@@ -170,6 +173,7 @@ class Telemetry:
                 "env steps/s": f"{self._rates[0]:,.0f}",
                 "updates/s": f"{self._rates[1]:,.1f}",
                 "method": self.method,
+                "time": self._budget,
                 "bottleneck": self._bottleneck,
             },
         )
@@ -185,11 +189,3 @@ def _log_name(part: str, fact: str) -> str | None:
         return f"sac/{fact}"
     fact = {"weights": "weight", "clipped": "clip_rate"}.get(fact, fact)
     return f"balance/{fact}/{part}"
-
-
-def _name_bottleneck(shares: Mapping[str, float]) -> str:
-    if shares.get("time/waiting", 0.0) > 0.3:
-        return "collection (more workers help)"
-    if shares.get("time/learning", 0.0) > 0.6:
-        return "learner (a GPU or smaller networks help)"
-    return "balanced"

@@ -67,6 +67,7 @@ class Trainer:
         self._performance = performance.tensor(agent.device)
         self._published = -1
         self._guard = NonFiniteGuard(agent.device)
+        self._writer = checkpoint.Writer(run.checkpoints, keep=config.keep_checkpoints)
         self._next_checkpoint = self._next_evaluation = math.inf
 
     # The state of a run besides what its parts hold themselves.
@@ -127,6 +128,7 @@ class Trainer:
             if self.schedule.env_steps >= self._next_checkpoint and not self.schedule.done:
                 self._save()
         self._save()
+        self._writer.wait()
         if self.interrupt.signal is not None:
             return Outcome("interrupted", self.telemetry.counters())
         return self._finish()
@@ -168,7 +170,8 @@ class Trainer:
         with self.telemetry.timed("learning"):
             burst = due if self.sync else min(due, self.schedule.config.publish_interval)
             for _ in range(burst):
-                batch = self.replay.sample(self.agent.config.batch_size)
+                with self.telemetry.timed("sampling"):
+                    batch = self.replay.sample(self.agent.config.batch_size)
                 every = self.config.record_interval_updates
                 record = every > 0 and self.schedule.updates % every == 0
                 metrics = self.agent.update(batch, self._performance, record=record)
@@ -178,7 +181,9 @@ class Trainer:
                 self._watch(metrics, batch)
                 self.telemetry.learned(metrics, recorded=record)
                 if self.interrupt.signal is not None and not self.sync:
-                    return
+                    break
+        for part, spent in self.agent.take_seconds().items():
+            self.telemetry.add_seconds(part, spent)
 
     def _record(self, metrics: dict[str, Tensor]) -> None:
         for part, balancer in self.agent.balancers.items():
@@ -284,12 +289,7 @@ class Trainer:
     def _save(self) -> None:
         self._next_checkpoint = self._next(self.config.checkpoint_interval_env_steps)
         with self.telemetry.timed("checkpoint"):
-            checkpoint.save(
-                self.directory.checkpoints,
-                self.schedule.env_steps,
-                self.state_dict(),
-                keep=self.config.keep_checkpoints,
-            )
+            self._writer.submit(self.schedule.env_steps, self.state_dict())
         self.directory.write_status("running", **self.telemetry.counters())
 
     def _next(self, interval: int) -> float:

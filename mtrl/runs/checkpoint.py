@@ -13,6 +13,7 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -43,18 +44,62 @@ def save(folder: Path, step: int, state: Mapping[str, Any], *, keep: int = 2) ->
     Returns:
         The checkpoint's directory.
     """
+    return _write_checkpoint(folder, step, _snapshot(state), keep)
+
+
+class Writer:
+    """Writes checkpoints beside the caller, one at a time and in order.
+
+    The state is copied at once, so that training may go on; only the disk is waited for elsewhere. An
+    error of the disk is raised by the next call.
+
+    Args:
+        folder, keep: as for :func:`save`.
+    """
+
+    def __init__(self, folder: Path, *, keep: int = 2) -> None:
+        self.folder, self.keep = folder, keep
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._last: Future[Path] | None = None
+
+    def submit(self, step: int, state: Mapping[str, Any]) -> None:
+        """Copy the state and begin to write it, after the last one is on disk."""
+        self.wait()
+        snapshot = _snapshot(state)
+        self._last = self._executor.submit(
+            _write_checkpoint, self.folder, step, snapshot, self.keep
+        )
+
+    def wait(self) -> None:
+        """Until the last checkpoint is on disk."""
+        if self._last is not None:
+            last, self._last = self._last, None
+            last.result()
+
+
+_Snapshot = dict[str, tuple[Any, dict[str, Tensor]]]
+
+
+def _snapshot(state: Mapping[str, Any]) -> _Snapshot:
+    """Each part as plain values and copied tensors."""
+    parts: _Snapshot = {}
+    for part, content in state.items():
+        tensors: dict[str, Tensor] = {}
+        # Through JSON: the lists and dictionaries of a state may change while it is written.
+        parts[part] = json.loads(json.dumps(_flatten(content, "", tensors))), tensors
+    return parts
+
+
+def _write_checkpoint(folder: Path, step: int, parts: _Snapshot, keep: int) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / f"step_{step:012d}"
     temporary = folder / f".{final.name}.{os.getpid()}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
-    values = {}
-    for part, content in state.items():
-        tensors: dict[str, Tensor] = {}
-        values[part] = _flatten(content, "", tensors)
+    for part, (_, tensors) in parts.items():
         if tensors:
             safetensors.torch.save_file(tensors, temporary / f"{part}.safetensors")
-    _write(temporary / "state.json", values)
+    _write(temporary / "state.json", {part: values for part, (values, _) in parts.items()})
     files = {
         path.name: {"sha256": _digest(path), "bytes": path.stat().st_size}
         for path in sorted(temporary.iterdir())

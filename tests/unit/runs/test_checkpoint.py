@@ -117,3 +117,26 @@ def test_a_write_that_fails_leaves_the_last_checkpoint(
 def test_what_cannot_be_stored_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="set"):
         checkpoint.save(tmp_path, 1, {"a": {"b": {1, 2}}})
+
+
+def test_a_writer_keeps_the_state_of_the_moment(tmp_path: Path) -> None:
+    state = {"part": {"tensor": torch.zeros(1000), "list": [1, 2]}}
+    writer = checkpoint.Writer(tmp_path, keep=2)
+    for step in range(4):
+        writer.submit(step, state)
+        state["part"]["tensor"] += 1  # training goes on at once
+        state["part"]["list"].append(step)
+    writer.wait()
+    assert [path.name[-1] for path in sorted(tmp_path.glob("step_*"))] == ["2", "3"]
+    saved = checkpoint.load_latest(tmp_path)[1]["part"]
+    assert saved["tensor"].tolist() == [3.0] * 1000
+    assert saved["list"] == [1, 2, 0, 1, 2]
+
+
+def test_a_writer_s_error_is_not_lost(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    writer = checkpoint.Writer(tmp_path / "file" / "below")
+    writer.submit(1, {"part": {"x": 1}})
+    with pytest.raises(OSError):
+        writer.wait()
+    writer.wait()  # said once
