@@ -173,6 +173,7 @@ def _supervised(options: argparse.Namespace) -> int:
     from mtrl.config import ConfigError, flatten, resolve
     from mtrl.report.benchmark import ranking
     from mtrl.runs.directory import RunDirectory
+    from mtrl.runs.guard import TrainingError
     from mtrl.supervised import launch
     from mtrl.supervised.config import SupervisedConfig
 
@@ -188,23 +189,28 @@ def _supervised(options: argparse.Namespace) -> int:
     except ValueError as error:
         raise ConfigError(str(error)) from error
 
-    results = {}
+    results, failed = {}, 0
     for label, point, jobs in plan:
         outcomes, runs = {}, {}
         for job in jobs:
             base, content = Path(job.run.directory), point.of(job).to_yaml()
             run = RunDirectory.create(base, launch.run_name(job), job.seed, content)
-            outcome = _train_supervised(job, run)
+            try:
+                outcome = _train_supervised(job, run)
+            except TrainingError as error:  # the others go on
+                print(f"error: {run.path}: {error}", file=sys.stderr)
+                failed += 1
+                continue
             if outcome.state == "interrupted":
                 return INTERRUPTED
             name = job.task if job.method == launch.SINGLE_TASK else job.method
             outcomes[name], runs[name] = outcome, run.path
             results[f"{name} {label}".strip()] = outcome.result
-        for line in launch.conclude(point.config, outcomes, runs):
+        for line in launch.conclude(point.config, outcomes, runs) if runs else []:
             print(line)
     if len(results) > 1:
         print(ranking(results))
-    return OK
+    return FAILED if failed else OK
 
 
 def _resume_supervised(options: argparse.Namespace) -> int:

@@ -164,9 +164,12 @@ class Trainer:
             batch = train[indices].to(self.device)
             record = every > 0 and self.updates % every == 0
             self.updates += 1
+            self.batches_done += 1
             for copy, learner in enumerate(self.learners):
                 self._update(copy, learner, batch, record)
-            self.batches_done += 1
+                problem = self.guard.problem(now=record or self.batches_done == len(batches))
+                if problem is not None:
+                    self._fail(problem, batch)
             self._report(len(batches))
             if self.interrupt.signal is not None and self.batches_done < len(batches):
                 return
@@ -185,9 +188,6 @@ class Trainer:
             weights = metrics.get("weights")
             self.gramians.add(part, self.updates, self.epoch, balancer.gramian, weights, known)
         self.guard.watch(metrics)
-        problem = self.guard.problem(now=record)
-        if problem is not None:
-            self._fail(problem, batch)
         self.log.add({f"{self.prefixes[copy]}{name}": v for name, v in metrics.items()})
 
     def _end_epoch(self) -> None:
@@ -227,7 +227,8 @@ class Trainer:
         merit = {
             "delta_m": sum(behind) / len(behind), "loss": loss, "last": -float(self.epoch),
         }[self.recipe.select]  # fmt: skip
-        if "selected" not in self.best or merit < self.best["selected"]["merit"]:
+        # Written so that an unknown merit (NaN) never keeps a later epoch out.
+        if "selected" not in self.best or not merit >= self.best["selected"]["merit"]:
             models = [learner.model.state_dict() for learner in self.learners]
             copied = [{k: v.detach().clone() for k, v in model.items()} for model in models]
             self.best["selected"] = {"merit": merit, "epoch": self.epoch, "models": copied}

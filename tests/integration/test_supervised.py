@@ -357,6 +357,17 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_a_dump(
     assert all(torch.isfinite(v).all() for v in state["learners"][0]["model"].values())
 
 
+def test_a_run_that_fails_does_not_stop_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # A step of 1e30 is finite at first; a small one trains on.
+    grid = "grid.recipe.learning_rate=[1e30, 1e-3]"
+    assert train(tmp_path, "method=ls", grid, "recipe.epochs=4") == 1
+    states = {json.loads(path.read_text())["state"] for path in tmp_path.glob("*/status.json")}
+    assert states == {"failed", "done"}
+    assert "not finite" in capsys.readouterr().err
+
+
 def test_a_run_shows_in_the_list_of_runs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
