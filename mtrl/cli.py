@@ -117,6 +117,7 @@ def _exit_code(error: Exception) -> int | None:
         "ConfigError": USAGE,
         "RunDirectoryError": USAGE,
         "CheckpointError": FAILED,
+        "DataError": USAGE,
         "TrainingError": FAILED,
         "WorkersFailedError": FAILED,
         "ResourceError": ENVIRONMENT,
@@ -146,11 +147,11 @@ def _train(options: argparse.Namespace) -> int:
         print(f"Resuming {run.path} from {path.name}.", file=sys.stderr)
     else:
         resolved = resolve(TrainConfig, options.config, options.overrides)
-        _check(resolved.config)
+        _refusing(launch.check, resolved.config)
         if options.init_from:
             source = RunDirectory.open(launch.run_path(options.init_from))
             _, initial = checkpoint.load_latest(source.checkpoints)
-            _check_initial(resolved.config, initial)
+            _refusing(launch.check_initial, resolved.config, initial)
         config = resolved.config
         base, name = Path(config.run.directory), f"{config.run.name}-{config.method}"
         run = RunDirectory.create(base, name, config.seed, resolved.to_yaml())
@@ -196,7 +197,7 @@ def _supervised(options: argparse.Namespace) -> int:
             base, content = Path(job.run.directory), point.of(job).to_yaml()
             run = RunDirectory.create(base, launch.run_name(job), job.seed, content)
             try:
-                outcome = _train_supervised(job, run)
+                outcome, number = _train_supervised(job, run)
             except TrainingError as error:  # the others go on
                 print(f"error: {run.path}: {error}", file=sys.stderr)
                 failed += 1
@@ -206,6 +207,8 @@ def _supervised(options: argparse.Namespace) -> int:
             name = job.task if job.method == launch.SINGLE_TASK else job.method
             outcomes[name], runs[name] = outcome, run.path
             results[f"{name} {label}".strip()] = outcome.result
+            if number is not None:  # it came when the run was as good as done
+                return 128 + number
         for line in launch.conclude(point.config, outcomes, runs) if runs else []:
             print(line)
     if len(results) > 1:
@@ -217,6 +220,7 @@ def _resume_supervised(options: argparse.Namespace) -> int:
     from mtrl.config import ConfigError, resolve
     from mtrl.runs import checkpoint
     from mtrl.runs.directory import RunDirectory
+    from mtrl.supervised import launch
     from mtrl.supervised.config import SupervisedConfig
 
     if options.config or options.overrides:
@@ -226,11 +230,17 @@ def _resume_supervised(options: argparse.Namespace) -> int:
     run.acquire()
     path, state = checkpoint.load_latest(run.checkpoints)
     print(f"Resuming {run.path} from {path.name}.", file=sys.stderr)
-    outcome = _train_supervised(config, run, state)
-    return INTERRUPTED if outcome.state == "interrupted" else OK
+    outcome, _ = _train_supervised(config, run, state)
+    if outcome.state == "interrupted":
+        return INTERRUPTED
+    if config.method == launch.SINGLE_TASK:
+        print(*launch.conclude(config, {config.task: outcome}, {config.task: run.path}), sep="\n")
+    return OK
 
 
-def _train_supervised(config: Any, run: Any, state: dict[str, Any] | None = None) -> Any:
+def _train_supervised(
+    config: Any, run: Any, state: dict[str, Any] | None = None
+) -> tuple[Any, int | None]:
     from mtrl.report.benchmark import result_table
     from mtrl.runs.session import training_session
     from mtrl.supervised import launch
@@ -247,36 +257,17 @@ def _train_supervised(config: Any, run: Any, state: dict[str, Any] | None = None
     else:
         print(result_table(outcome.result))
         print(f"run: {run.path}")
-    return outcome
+    return outcome, interrupt.signal
 
 
-def _check(config: Any) -> None:
+def _refusing(check: Callable[..., None], *arguments: Any) -> None:
+    """A check's `ValueError` is an error of configuration."""
     from mtrl.config import ConfigError
-    from mtrl.distributed import launch
 
     try:
-        launch.check(config)
+        check(*arguments)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-
-
-def _check_initial(config: Any, initial: dict[str, Any]) -> None:
-    import dataclasses
-
-    from mtrl.config import ConfigError
-    from mtrl.envs import task_names
-
-    found = initial["policy"]
-    if found["tasks"] != task_names(config.env.tasks):
-        raise ConfigError(
-            f"`--init-from` names a run of other tasks: {', '.join(found['tasks'])}. Set `env.tasks`"
-            " to them."
-        )
-    if found["networks"] != dataclasses.asdict(config.networks):
-        raise ConfigError(
-            f"`--init-from` names a run with other networks: {found['networks']}. Set `networks` to"
-            " the same."
-        )
 
 
 def _print_outcome(path: Path, names: list[str], evaluation: Any) -> None:

@@ -169,6 +169,8 @@ def _batched(losses: Tensor, params: Sequence[Tensor]) -> list[Tensor] | None:
                 materialize_grads=True,
             )
         )
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError as error:
         warnings.warn(
             f"No batched task gradients for this model, a loop of backward passes serves: {error}",

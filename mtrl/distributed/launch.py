@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,25 @@ def check(config: TrainConfig) -> None:
         )
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("`device` is cuda, but torch finds no GPU. Use `device=auto` or `cpu`.")
+
+
+def check_initial(config: TrainConfig, initial: dict[str, Any]) -> None:
+    """Whether a run can start from the networks in a checkpoint's state.
+
+    Raises:
+        ValueError: they are of other tasks or sizes.
+    """
+    found = initial["policy"]
+    if found["tasks"] != task_names(config.env.tasks):
+        raise ValueError(
+            f"`--init-from` names a run of other tasks: {', '.join(found['tasks'])}. Set `env.tasks`"
+            " to them."
+        )
+    if found["networks"] != dataclasses.asdict(config.networks):
+        raise ValueError(
+            f"`--init-from` names a run with other networks: {found['networks']}. Set `networks` to"
+            " the same."
+        )
 
 
 def train(

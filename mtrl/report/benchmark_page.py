@@ -25,8 +25,10 @@ def is_supervised(run: RunDirectory) -> bool:
 def add_runs(folder: Path, runs: Sequence[RunDirectory]) -> list[Path]:
     """Keep the results of finished runs, one file per problem and options; returns the files.
 
+    A run that is there already (same method, options and seed) is replaced.
+
     Raises:
-        RunDirectoryError: a run has no final result.
+        RunDirectoryError: a run has no final result, or nothing that says how far behind it is.
     """
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
     units: dict[str, Any] = {}
@@ -38,33 +40,53 @@ def add_runs(folder: Path, runs: Sequence[RunDirectory]) -> list[Path]:
             raise RunDirectoryError(
                 f"{run.path} has no final result. Let it finish: mtrl supervised --resume {run.path}"
             ) from error
-        manifest = json.loads((run.path / "manifest.json").read_text())
-        options = "-".join(str(v) for v in config["problem_options"].values())
+        if len(result["test"]) != 1 or "drops" not in result["test"][0]:
+            raise RunDirectoryError(
+                f"{run.path} cannot stand in a table of Delta-m: it has several starts, or no"
+                " single-task results to compare with. Name them: baseline=[FILE]."
+            )
+        options = "-".join(str(value) for value in config["problem_options"].values())
         name = "-".join(filter(None, [config["problem"], options]))
         units[name] = json.loads((run.path / "problem.json").read_text())
-        groups[name].append(
-            {
-                "method": config["method"],
-                "seed": config["seed"],
-                "test": result["test"],
-                "selected_epoch": result["selected_epoch"],
-                "updates": result["updates"],
-                "lowest_loss": result["lowest_loss"],
-                "wall_s": round(result["wall_s"], 1),
-                "manifest": {key: manifest[key] for key in _MANIFEST},
-            }
-        )
+        groups[name].append(_row(config, result, run))
     folder.mkdir(parents=True, exist_ok=True)
-    files = []
-    for name, rows in groups.items():
-        rows.sort(key=lambda row: (row["method"], row["seed"]))
-        shared = rows[0]["manifest"]
-        for row in rows:  # most of it is the same everywhere: keep what differs
-            row["manifest"] = {k: v for k, v in row["manifest"].items() if v != shared[k]}
-        content = {"tasks": units[name], "manifest": shared, "runs": rows}
-        files.append(folder / f"{name}.json")
-        files[-1].write_text(json.dumps(content, indent=None, separators=(",", ":")) + "\n")
-    return files
+    return [_merge(folder / f"{name}.json", units[name], rows) for name, rows in groups.items()]
+
+
+def _row(config: dict[str, Any], result: dict[str, Any], run: RunDirectory) -> dict[str, Any]:
+    manifest = json.loads((run.path / "manifest.json").read_text())
+    # The path of a log says nothing to others.
+    options = {k: v for k, v in config["method_options"].items() if k not in ("log", "key")}
+    recipe = {k: v for k, v in config["recipe"].items() if v is not None}
+    changes = [f"{k}={v}" for k, v in (options | recipe).items()]
+    return {
+        "method": " ".join([config["method"], *changes]),
+        "seed": config["seed"],
+        "test": result["test"],
+        "selected_by": result["selected_by"],
+        "selected_epoch": result["selected_epoch"],
+        "updates": result["updates"],
+        "lowest_loss": result["lowest_loss"],
+        "wall_s": round(result["wall_s"], 1),
+        "manifest": {key: manifest[key] for key in _MANIFEST},
+    }
+
+
+def _merge(path: Path, tasks: dict[str, Any], rows: list[dict[str, Any]]) -> Path:
+    known: dict[tuple[str, int], dict[str, Any]] = {}
+    if path.exists():
+        before = json.loads(path.read_text())
+        for row in before["runs"]:
+            row["manifest"] = before["manifest"] | row["manifest"]
+            known[row["method"], row["seed"]] = row
+    known |= {(row["method"], row["seed"]): row for row in rows}
+    merged = [known[key] for key in sorted(known)]
+    shared = merged[0]["manifest"]
+    for row in merged:  # most of it is the same everywhere: keep what differs
+        row["manifest"] = {k: v for k, v in row["manifest"].items() if v != shared[k]}
+    content = {"tasks": tasks, "manifest": shared, "runs": merged}
+    path.write_text(json.dumps(content, separators=(",", ":")) + "\n")
+    return path
 
 
 def benchmark_page(folder: Path) -> str:
@@ -77,10 +99,10 @@ def benchmark_page(folder: Path) -> str:
         "",
         f"Made by `scripts/results page {folder}` from the files in `{folder}/`.",
         "",
-        "Test split, at the epoch of the best validation Delta-m. Mean over seeds, plus or minus the"
-        " standard error. `delta_m`: mean over metrics of the percentage behind single-task training,"
-        " lower is better. `MR`: mean rank over the metrics of the seeds' means, among the methods of"
-        " this table. `variance`: of the percentages over metrics.",
+        "Test split, at the epoch that the run's rule selects on the validation split. Mean over seeds,"
+        " plus or minus the standard error. `delta_m`: mean over metrics of the percentage behind"
+        " single-task training, lower is better. `MR`: mean rank over the metrics of the seeds' means,"
+        " among the methods of this table. `variance`: of the percentages over metrics.",
     ]
     contents = {path.stem: json.loads(path.read_text()) for path in files}
     for name, content in contents.items():
@@ -143,10 +165,11 @@ def _facts(content: dict[str, Any]) -> list[str]:
     )
     seconds = [run["wall_s"] for run in content["runs"]]
     updates = content["runs"][0]["updates"]
+    rules = ", ".join(sorted({run["selected_by"] for run in content["runs"]}))
     return [
         f"{len(seconds)} runs of {updates} updates, {np.median(seconds):.1f} s each (median, with"
-        f" whatever else ran on the machine). {facts['created'][:10]}, {facts['cpus']} CPUs,"
-        f" {facts['platform']}, Python {facts['python']}, {versions}."
+        f" whatever else ran on the machine), epoch selected by {rules}. {facts['created'][:10]},"
+        f" {facts['cpus']} CPUs, {facts['platform']}, Python {facts['python']}, {versions}."
     ]
 
 

@@ -79,6 +79,7 @@ class Trainer:
             "replay": self.replay.state_dict(),
             "schedule": self.schedule.state_dict(),
             "performance": self.performance.state_dict(),
+            "log": self.telemetry.log.state_dict(),
             "collector": self.collector.state_dict(),
             "policy": {  # what `load_policy` needs to build the actor
                 "tasks": self.tasks.names,
@@ -100,6 +101,7 @@ class Trainer:
         self.replay.load_state_dict(state["replay"])
         self.schedule.load_state_dict(state["schedule"])
         self.performance.load_state_dict(state["performance"])
+        self.telemetry.log.load_state_dict(state["log"])
         self.telemetry.counts = dict(state["trainer"]["counts"])
         self.scaled = state["trainer"]["scaled"]
         self.telemetry.wall_s = state["trainer"]["wall_s"]

@@ -62,7 +62,8 @@ class MetricLog:
                 continue  # facts for the caller, not for a log
             value = value.detach().to(torch.float64)
             if name in self._sums:
-                self._sums[name] = self._sums[name] + value
+                # A checkpoint gives its sums back on the CPU.
+                self._sums[name] = self._sums[name].to(value.device) + value
                 self._counts[name] += 1
             else:
                 self._sums[name], self._counts[name] = value, 1

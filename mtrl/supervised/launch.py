@@ -5,14 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
-import importlib.util
-import inspect
 import itertools
-import json
-import statistics
-import sys
-from collections.abc import Mapping, Sequence
-from importlib.metadata import entry_points
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +18,20 @@ from mtrl.runs.directory import RunDirectory
 from mtrl.runs.interrupt import Interrupt
 from mtrl.runs.metrics import MetricLog
 from mtrl.runs.view import View
+from mtrl.supervised.baselines import read_baseline, write_baseline
 from mtrl.supervised.config import RecipeConfig, SupervisedConfig
 from mtrl.supervised.learner import Learner
 from mtrl.supervised.metrics import describe_units
-from mtrl.supervised.problem import Problem, Recipe
-from mtrl.supervised.problems import PROBLEMS
+from mtrl.supervised.problem import SPLITS, Recipe
+from mtrl.supervised.registry import make_problem
 from mtrl.supervised.single_task import SingleTask
-from mtrl.supervised.trainer import Baseline, Outcome, Trainer
+from mtrl.supervised.trainer import Outcome, Trainer
 
 SINGLE_TASK = "stl"
+
+
+class DataError(ValueError):
+    """A benchmark's data cannot be read."""
 
 
 def grid_points(grid: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -53,11 +52,13 @@ def expand(config: SupervisedConfig) -> list[SupervisedConfig]:
     Raises:
         ValueError: something in it is wrong; the message says what and what to do.
     """
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("`device` is cuda, but torch finds no GPU. Use `device=auto` or `cpu`.")
     config = dataclasses.replace(config, grid={})  # each of its points is a run of its own
     problem = make_problem(config)
     names = [task.name for task in problem.tasks]
     if config.baseline:
-        read_baseline(config.baseline, problem)
+        read_baseline(config, problem)
     if config.method == SINGLE_TASK:
         if config.method_options:
             raise ValueError(
@@ -80,6 +81,8 @@ def expand(config: SupervisedConfig) -> list[SupervisedConfig]:
         raise ValueError("`method_options` belong to one method. Drop them, or name a method.")
     # A method that cannot be made without options has no place among all.
     able = [name for name, method in METHODS.items() if not method.example_options]
+    if config.balancing.head_scaling == "weights":
+        able = [name for name in able if issubclass(METHODS[name], Weighting)]
     return [dataclasses.replace(config, method=name) for name in able]
 
 
@@ -87,41 +90,6 @@ def run_name(config: SupervisedConfig) -> str:
     """What a run directory's name begins with."""
     name = config.run.name or config.problem.rpartition(":")[2].lower()
     return f"{name}-{config.method}" + ("" if config.task == "all" else f"-{config.task}")
-
-
-def make_problem(config: SupervisedConfig) -> Problem:
-    """The benchmark with its options.
-
-    Raises:
-        ValueError: unknown problem or option, or a value that it refuses.
-    """
-    kind = _problem_class(config.problem)
-    known = {
-        name
-        for name, parameter in inspect.signature(kind.__init__).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY
-    }
-    options = dict(config.problem_options)
-    for key in options:
-        if key not in known - {"data_root"}:
-            listed = ", ".join(sorted(known - {"data_root"})) or "none"
-            close = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise ValueError(
-                f"The problem {config.problem!r} has no option {key!r}. Its options: {listed}.{hint}"
-            )
-    if "data_root" in known:
-        if not config.data_root:
-            raise ValueError(
-                f"The problem {config.problem!r} reads files. Name their folder: data_root=FOLDER."
-            )
-        options["data_root"] = Path(config.data_root)
-    try:
-        return kind(**options)
-    except TypeError as error:
-        raise ValueError(
-            f"The problem {config.problem!r} refuses its options {config.problem_options}: {error}"
-        ) from error
 
 
 def train(
@@ -140,14 +108,22 @@ def train(
         view: shows progress.
         interrupt: the signals received.
         state: of the checkpoint to resume from.
+
+    Raises:
+        DataError: the benchmark's data or single-task results cannot be read.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
-    problem = make_problem(config)
-    baseline = read_baseline(config.baseline, problem) if config.baseline else problem.baseline
+    try:
+        problem = make_problem(config)
+        baseline = read_baseline(config, problem) if config.baseline else problem.baseline
+        data = {split: problem.data(split, config.seed) for split in SPLITS}
+    except (ValueError, OSError, EOFError) as error:
+        raise DataError(f"Cannot read the data of {config.problem!r}. {error}") from error
     method, options = config.method, config.method_options
     if method == SINGLE_TASK:
         problem = SingleTask(problem, config.task)
+        data = {split: problem.one_target(own) for split, own in data.items()}
         baseline, method = None, "ls"  # one task is returned unchanged by every method
     recipe = _recipe(problem.recipe, config.recipe)
     on_gpu = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
@@ -179,7 +155,7 @@ def train(
             problem=problem,
             recipe=recipe,
             learners=learners,
-            data={split: problem.data(split, config.seed) for split in ("train", "val", "test")},
+            data=data,
             baseline=baseline,
             run=run,
             log=log,
@@ -203,49 +179,12 @@ def conclude(
     stem = next(iter(runs.values())).name.rpartition("-s")[2]  # the seed and time of the first run
     name = config.run.name or config.problem.rpartition(":")[2].lower()
     if config.method == SINGLE_TASK:
-        path = write_baseline(base / f"{name}-stl-s{stem}.json", config.problem, outcomes)
+        path = write_baseline(base / f"{name}-stl-s{stem}.json", config, outcomes)
         return [f"single-task results: {path} (use them with baseline=[{path}])"]
     if len(runs) < 2:
         return []
     picture = make_problem(config).finish_all(runs, base / f"{name}-all-s{stem}.png")
     return [] if picture is None else [f"picture: {picture}"]
-
-
-def write_baseline(path: Path, problem: str, outcomes: Mapping[str, Outcome]) -> Path:
-    """Keep single-task results for `baseline`: the test metrics of each task's run."""
-    values = {
-        task: outcome.result["test"][0]["metrics"][task] for task, outcome in outcomes.items()
-    }
-    path.write_text(json.dumps({"problem": problem, "values": values}, indent=1))
-    return path
-
-
-def read_baseline(files: Sequence[str], problem: Problem) -> Baseline:
-    """Single-task results from files, averaged.
-
-    Raises:
-        ValueError: a file is missing or lacks a task or a metric.
-    """
-    rows = []
-    for name in files:
-        try:
-            rows.append(json.loads(Path(name).read_text())["values"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"`baseline` should name files that `method=stl` wrote. {name}: {error}"
-            ) from error
-    try:
-        return {
-            task.name: {
-                metric.name: statistics.fmean(row[task.name][metric.name] for row in rows)
-                for metric in task.metrics
-            }
-            for task in problem.tasks
-        }
-    except KeyError as error:
-        raise ValueError(
-            f"`baseline` has no result for {error} in {', '.join(files)}. Train it: method=stl."
-        ) from error
 
 
 def _check_method(config: SupervisedConfig, num_tasks: int) -> None:
@@ -262,36 +201,3 @@ def _check_method(config: SupervisedConfig, num_tasks: int) -> None:
 def _recipe(own: Recipe, changes: RecipeConfig) -> Recipe:
     given = {k: v for k, v in dataclasses.asdict(changes).items() if v is not None}
     return dataclasses.replace(own, **given)
-
-
-def _problem_class(name: str) -> type[Problem]:
-    if name in PROBLEMS:
-        return PROBLEMS[name]
-    file, separator, attribute = name.rpartition(":")
-    if separator and file.endswith(".py"):
-        return _from_file(Path(file), attribute)
-    plugins = {point.name: point for point in entry_points(group="mtrl.problems")}
-    if name in plugins:
-        return plugins[name].load()
-    known = sorted({*PROBLEMS, *plugins})
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    raise ValueError(
-        f"Unknown problem {name!r}. Expected one of {', '.join(known)}, or FILE.py:Class.{hint}"
-    )
-
-
-def _from_file(path: Path, attribute: str) -> type[Problem]:
-    if not path.is_file():
-        raise ValueError(f"`problem` names the file {path}, which does not exist.")
-    spec = importlib.util.spec_from_file_location(f"mtrl_problem_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    found = getattr(module, attribute, None)
-    if not (isinstance(found, type) and issubclass(found, Problem)):
-        raise ValueError(
-            f"{path} should hold a class {attribute!r} derived from mtrl.supervised.Problem."
-        )
-    return found

@@ -54,7 +54,7 @@ class Learner:
         self.balancer = Balancer(
             balancing,
             shared,
-            {name: p for head in heads for name, p in head.items()},
+            {f"{task}.{name}": p for task, head in enumerate(heads) for name, p in head.items()},
             max_norm=config.max_grad_norm or None,
             clip=config.clip,
             head_scaling=config.head_scaling,
@@ -101,11 +101,15 @@ class Learner:
         """
         self.model.train()
         first: list[Sequence[Tensor]] = []
+        buffers = list(self.model.buffers())  # running statistics
+        before, counted = [buffer.clone() for buffer in buffers], []
 
         def losses(shared: Mapping[str, Tensor]) -> tuple[Tensor, None]:
             del shared  # all tasks read one input through the model's own parameters
             with _seeded(self.seed + 1_000_003 * (update + 1), self.device):
                 predictions = self.model(batch.inputs)
+            if not first:
+                counted.extend(buffer.clone() for buffer in buffers)
             first.append(predictions)
             return self._losses(predictions, batch) + self._shift, None
 
@@ -116,6 +120,11 @@ class Learner:
         statistics.add(first[0], batch.targets, metrics["losses"])
         guarded_step(self.optimizer, metrics["finite"])
         self.balancer.after_step()
+        finite = metrics["finite"]
+        # A method's second look at the batch does not count it twice, and a bad batch leaves no trace.
+        with torch.no_grad():
+            for buffer, new, old in zip(buffers, counted, before, strict=True):
+                buffer.copy_(torch.where(finite, new, old))
         return metrics
 
     @torch.no_grad()

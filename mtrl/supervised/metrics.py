@@ -83,7 +83,8 @@ class Statistics:
 
     def _add(self, name: str, statistic: Tensor) -> None:
         known = self._totals.get(name)
-        self._totals[name] = statistic if known is None else known + statistic
+        # A checkpoint gives its sums back on the CPU.
+        self._totals[name] = statistic if known is None else known.to(statistic.device) + statistic
 
 
 Drops = list[dict[str, float]]

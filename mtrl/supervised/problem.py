@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
 def ratio(statistic: Tensor) -> Tensor:

@@ -26,7 +26,11 @@ class SingleTask(Problem):
 
     def data(self, split: Split, seed: int) -> Data:
         """The same samples with one target."""
-        return _OneTarget(self.inner.data(split, seed), self.index)
+        return self.one_target(self.inner.data(split, seed))
+
+    def one_target(self, data: Data) -> Data:
+        """Samples of the problem with this task's target alone."""
+        return _OneTarget(data, self.index)
 
     def model(self, copy: int = 0) -> Model:
         """The same model; the other heads are left out."""

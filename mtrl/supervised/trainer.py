@@ -146,7 +146,8 @@ class Trainer:
             self._train_epoch()
             if self.batches_done == 0:
                 self._end_epoch()
-                if self.epoch % self.config.checkpoint_interval_epochs == 0:
+                done = self.epoch == self.recipe.epochs  # which has a checkpoint of its own, below
+                if self.epoch % self.config.checkpoint_interval_epochs == 0 and not done:
                     self._save()
         self._save()
         if self.epoch < self.recipe.epochs:
@@ -219,7 +220,11 @@ class Trainer:
         if not self.reference:
             # Without a baseline the first epoch serves: any reference ranks one metric alike.
             first = [
-                {t.name: s.metrics[i] for i, t in enumerate(self.problem.tasks)} for s in scores
+                {
+                    task.name: {name: value or 1.0 for name, value in row.items()}
+                    for task, row in zip(self.problem.tasks, score.metrics, strict=True)
+                }
+                for score in scores
             ]
             self.reference = [self.baseline or own for own in first]
         rows = zip(scores, self.reference, strict=True)
@@ -227,14 +232,21 @@ class Trainer:
         merit = {
             "delta_m": sum(behind) / len(behind), "loss": loss, "last": -float(self.epoch),
         }[self.recipe.select]  # fmt: skip
-        # Written so that an unknown merit (NaN) never keeps a later epoch out.
-        if "selected" not in self.best or not merit >= self.best["selected"]["merit"]:
+        if self._improves("selected", "merit", merit):
             models = [learner.model.state_dict() for learner in self.learners]
             copied = [{k: v.detach().clone() for k, v in model.items()} for model in models]
             self.best["selected"] = {"merit": merit, "epoch": self.epoch, "models": copied}
-        if "lowest_loss" not in self.best or loss < self.best["lowest_loss"]["loss"]:
+        if self._improves("lowest_loss", "loss", loss):
             facts = {k: v for k, v in values.items() if k.rpartition("/")[2] in _AT_LOWEST_LOSS}
             self.best["lowest_loss"] = {"loss": loss, "epoch": self.epoch, **facts}
+
+    def _improves(self, kind: str, key: str, value: float) -> bool:
+        """Whether a value is lower than the best so far; an unknown one (NaN) gives way to any."""
+        return (
+            kind not in self.best
+            or math.isnan(self.best[kind][key])
+            or value < self.best[kind][key]
+        )
 
     def _finish(self) -> dict[str, Any]:
         last = [learner.evaluate(self.data["test"]) for learner in self.learners]

@@ -37,7 +37,7 @@ def test_every_verb_exists(verb: str, capsys: pytest.CaptureFixture[str]) -> Non
 def test_every_preset_is_named_and_every_named_one_exists() -> None:
     named = set(re.findall(r"\| `mt10/([a-z]+)` \|", TEXT))
     assert named == {path.stem for path in PRESETS.glob("mt10/*.yaml")}
-    for name in re.findall(r"-c ((?:mt10|method)/[a-z_]+)", TEXT):
+    for name in re.findall(r"-c ((?:mt10|method|supervised)/[a-z_/]+)", TEXT):
         find_file(name)
 
 

@@ -17,7 +17,9 @@ from ruamel.yaml import YAML
 
 from mtrl.balancing import METHODS
 from mtrl.cli import main
+from mtrl.report.benchmark_page import add_runs, benchmark_page
 from mtrl.runs import checkpoint
+from mtrl.runs.directory import RunDirectory, RunDirectoryError
 from mtrl.runs.gramians import read_gramians
 from mtrl.runs.metrics import read_jsonl
 
@@ -201,6 +203,14 @@ def test_single_tasks_feed_delta_m_and_pivrg(
     assert set(values) == {"CL", "RR"}
     assert f"baseline=[{baseline}]" in capsys.readouterr().out
 
+    other = [f"baseline=[{baseline}]", "problem_options.variant=CL_CR"]
+    assert train(tmp_path / "other", *other) == 2
+    assert "has no accuracy of CR" in capsys.readouterr().err
+    foreign = tmp_path / "foreign.json"
+    foreign.write_text(baseline.read_text().replace("digits", "multimnist"))
+    assert train(tmp_path / "other", f"baseline=[{foreign}]") == 2
+    assert "is of 'multimnist'" in capsys.readouterr().err
+
     assert train(tmp_path / "pivrg", "method=pivrg", f"baseline=[{baseline}]") == 0
     run = only_run(tmp_path / "pivrg")
     (test,) = final(run)["test"]
@@ -295,6 +305,53 @@ def test_a_grid_trains_every_combination(
     assert "sam_gs seed=1 method_options.threshold=0.9" in capsys.readouterr().out
 
 
+def test_results_pages_are_made_from_kept_rows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed in (0, 1):
+        assert train(tmp_path / "runs", "method=ls", f"seed={seed}", "recipe.epochs=1") == 0
+    rgb = ["method=rgb", "grid.method_options.inner_steps=[1, 2]", "recipe.epochs=1"]
+    assert train(tmp_path / "more", *rgb) == 0
+    folder = tmp_path / "page"
+    for base in ("runs", "more", "more"):  # adding keeps what is there; twice changes nothing
+        runs = [RunDirectory(path.parent) for path in (tmp_path / base).glob("*/config.yaml")]
+        (file,) = add_runs(folder, runs)
+    rows = json.loads(file.read_text())["runs"]
+    names = [("ls epochs=1 batch_size=32", 0), ("ls epochs=1 batch_size=32", 1)]
+    names += [(f"rgb inner_steps={n} epochs=1 batch_size=32", 0) for n in (1, 2)]
+    assert [(row["method"], row["seed"]) for row in rows] == names
+    text = benchmark_page(folder)
+    line = next(line for line in text.splitlines() if line.startswith("| ls "))
+    deltas = [row["test"][0]["delta_m"] for row in rows[:2]]
+    error = abs(deltas[0] - deltas[1]) / 2
+    assert f"{sum(deltas) / 2:.1f} ± {error:.1f} |" in line
+    assert line.endswith("| 2 |")
+    assert folder.with_suffix(".png").stat().st_size > 10_000
+
+    assert train(tmp_path / "stl", "method=stl", "task=CL", "recipe.epochs=1") == 0
+    with pytest.raises(RunDirectoryError, match="no single-task results"):
+        add_runs(folder, [RunDirectory(only_run(tmp_path / "stl"))])
+    capsys.readouterr()
+
+
+def test_damaged_data_is_one_clear_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for part in ("train", "t10k"):
+        for kind in ("images-idx3", "labels-idx1"):
+            (tmp_path / f"{part}-{kind}-ubyte").write_bytes(b"<html>moved</html>")
+    arguments = [
+        "problem=multimnist",
+        f"data_root={tmp_path}",
+        f"run.directory={tmp_path / 'runs'}",
+    ]
+    assert main(["supervised", *arguments]) == 2
+    said = capsys.readouterr().err
+    assert "Cannot read the data of 'multimnist'" in said
+    assert "magic number 2051" in said
+    assert "Traceback" not in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "expected"),
     [
@@ -312,6 +369,7 @@ def test_a_grid_trains_every_combination(
         (["problem=multimnist", "data_root=/nowhere"], 2, ["train-images-idx3-ubyte", "/nowhere"]),
         (["problem=nowhere.py:Thing"], 2, ["nowhere.py", "does not exist"]),
         (["baseline=[nowhere.json]"], 2, ["nowhere.json", "method=stl"]),
+        (["device=cuda"], 2, ["torch finds no GPU"]),
         (["grid.seed=3"], 2, ["`grid.seed` should be a list"]),
         (["grid.seeds=[1]"], 2, ["Unknown key `seeds`"]),
         (["recipe.epochs=0"], 2, ["`recipe.epochs`"]),

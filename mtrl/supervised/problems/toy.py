@@ -81,7 +81,7 @@ class Toy(Problem):
         alone = _MINIMUM[surface]
         self.baseline = {"left": {"value": loss_weight * alone}, "right": {"value": alone}}
         # What released code subtracts for methods that need positive losses; the second is ours.
-        self.lower_bound = -21.0 if surface == "one_optimum" else -52.0
+        self.lower_bound = max(1.0, loss_weight) * (-21.0 if surface == "one_optimum" else -52.0)
 
     def losses(self, point: Tensor) -> Tensor:
         """Both losses at `point [..., 2]`, `[..., 2]`."""

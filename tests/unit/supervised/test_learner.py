@@ -195,3 +195,45 @@ def test_learning_rates_follow_the_recipe() -> None:
         learner.recipe = recipe
         learner.begin_epoch(epoch)
         assert learner.optimizer.param_groups[0]["lr"] == pytest.approx(rate * factor)
+
+
+class Normed(Digits):
+    """Digits with batch normalisation."""
+
+    def model(self, copy: int = 0):
+        own = super().model(copy)
+        assert isinstance(own, TrunkAndHeads)
+        return TrunkAndHeads(nn.Sequential(own.trunk, nn.BatchNorm1d(32)), list(own.heads))
+
+
+@pytest.mark.parametrize(
+    ("method", "record"), [("ls", False), ("ls", True), ("famo", True), ("pcgrad", True)]
+)
+def test_a_batch_is_counted_once_in_running_statistics(method: str, record: bool) -> None:
+    learner, plain = make(method, Normed()), make("ls", Normed())
+    statistics = Statistics(PROBLEM.tasks)
+    learner.step(BATCH, 0, statistics, UNKNOWN, record=record)
+    step(plain)
+    for own, expected in zip(learner.model.buffers(), plain.model.buffers(), strict=True):
+        assert torch.equal(own, expected)
+    bad = BATCH._replace(inputs=BATCH.inputs * math.nan)
+    learner.step(bad, 1, statistics, UNKNOWN, record=record)
+    for own, expected in zip(learner.model.buffers(), plain.model.buffers(), strict=True):
+        assert torch.equal(own, expected), "a batch that is not finite leaves no trace"
+
+
+class SameNames(Digits):
+    """Heads that call their parameters alike."""
+
+    def model(self, copy: int = 0):
+        own = super().model(copy)
+        own.head_parameters = lambda task: dict(own.heads[task].named_parameters())  # type: ignore
+        return own
+
+
+def test_heads_may_call_their_parameters_alike() -> None:
+    learner = make(problem=SameNames())
+    before = [p.detach().clone() for p in learner.model.parameters()]
+    step(learner)
+    for old, new in zip(before, learner.model.parameters(), strict=True):
+        assert not torch.equal(old, new)

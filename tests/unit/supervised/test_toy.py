@@ -176,6 +176,15 @@ def test_plain_sum_ends_near_the_optimum_of_the_sum_from_an_easy_start() -> None
     assert path[-1].tolist() == pytest.approx((-5.7273, -8.4094), abs=0.1)
 
 
+@pytest.mark.parametrize("surface", STARTS)
+@pytest.mark.parametrize("weight", [0.1, 1.0, 3.0])
+def test_every_loss_is_above_the_lower_bound(surface: str, weight: float) -> None:
+    problem = Toy(surface=surface, loss_weight=weight)
+    axis = torch.linspace(-12, 12, 241, dtype=torch.float64)
+    points = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1)
+    assert float(problem.losses(points).min()) > problem.lower_bound
+
+
 def test_wrong_surfaces_are_refused() -> None:
     with pytest.raises(ValueError, match="one_optimum or two_optima"):
         Toy(surface="three_optima")
