@@ -210,6 +210,6 @@ def _picture(contents: dict[str, dict[str, Any]], path: Path) -> None:
         axes.set_xticks(ticks, [str(tick) for tick in ticks])
         axes.set(title=name, xlabel="percent behind single-task training (seeds as dots)")
         axes.grid(axis="x", alpha=0.3)
-        axes.legend(fontsize=8, loc="upper right")
+        axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.07), ncol=3)
     figure.savefig(path, dpi=100)
     plt.close(figure)
