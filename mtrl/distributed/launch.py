@@ -24,6 +24,7 @@ from mtrl.rl.sampler import Sampler
 from mtrl.rl.schedule import Schedule
 from mtrl.rl.telemetry import Telemetry
 from mtrl.rl.train import Outcome, Trainer
+from mtrl.runs.device import check_device, pick_device
 from mtrl.runs.directory import RunDirectory
 from mtrl.runs.interrupt import Interrupt
 from mtrl.runs.metrics import MetricLog
@@ -68,8 +69,7 @@ def check(config: TrainConfig) -> None:
             f"`networks.log_std_min` ({config.networks.log_std_min}) should be below"
             f" `networks.log_std_max` ({config.networks.log_std_max})."
         )
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("`device` is cuda, but torch finds no GPU. Use `device=auto` or `cpu`.")
+    check_device(config.device)
 
 
 def check_initial(config: TrainConfig, initial: dict[str, Any]) -> None:
@@ -191,13 +191,6 @@ def evaluate_run(
         evaluator = _evaluator(config, tasks, interrupt)
         stack.callback(evaluator.close)
         return evaluator.full(weights, version), tasks
-
-
-def pick_device(name: str) -> torch.device:
-    """`auto` takes a GPU when there is one."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
 
 
 def _agent(config: TrainConfig, tasks: TaskSet, device: torch.device) -> MultiTaskSAC:

@@ -14,6 +14,7 @@ import torch
 
 from mtrl.balancing import METHODS, check_options, method_class
 from mtrl.balancing.base import Weighting
+from mtrl.runs.device import check_device, pick_device
 from mtrl.runs.directory import RunDirectory
 from mtrl.runs.interrupt import Interrupt
 from mtrl.runs.metrics import MetricLog
@@ -52,8 +53,7 @@ def expand(config: SupervisedConfig) -> list[SupervisedConfig]:
     Raises:
         ValueError: something in it is wrong; the message says what and what to do.
     """
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("`device` is cuda, but torch finds no GPU. Use `device=auto` or `cpu`.")
+    check_device(config.device)
     config = dataclasses.replace(config, grid={})  # each of its points is a run of its own
     problem = make_problem(config)
     names = [task.name for task in problem.tasks]
@@ -126,8 +126,7 @@ def train(
         data = {split: problem.one_target(own) for split, own in data.items()}
         baseline, method = None, "ls"  # one task is returned unchanged by every method
     recipe = _recipe(problem.recipe, config.recipe)
-    on_gpu = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
-    device = torch.device("cuda" if on_gpu else "cpu")
+    device = pick_device(config.device)
     learners = [
         Learner(
             problem,
