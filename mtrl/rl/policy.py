@@ -50,7 +50,7 @@ class Policy:
             # Heads are indexed by position, so the rows go to their task's place in the batch.
             batch = torch.zeros(len(self.tasks), *rows.shape)
             batch[task] = torch.from_numpy(rows)
-            mean = self.actor(batch)[task].chunk(2, dim=-1)[0]
+            mean = self.actor(batch)[0, task].chunk(2, dim=-1)[0]
             action = torch.tanh(mean).numpy()
         return action[0] if np.ndim(obs) == 1 else action
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mtrl.balancing import Balancer, build, needs_positive_losses
-from mtrl.networks import TaskEnsemble, TaskNetwork, sample_squashed, squash_log_std
+from mtrl.networks import TaskNetwork, sample_squashed, squash_log_std
 from mtrl.rl.actor import build_actor
 from mtrl.rl.config import BalancingConfig, NetworkConfig, SACConfig
 from mtrl.rl.losses import actor_losses, critic_losses, critic_targets, temperature_losses
@@ -224,7 +224,7 @@ class MultiTaskSAC:
     def _sample(
         self, obs: Tensor, shared: Mapping[str, Tensor] | None = None, noise: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        mean, log_std = self.actor(obs, shared).chunk(2, dim=-1)
+        mean, log_std = self.actor(obs, shared)[0].chunk(2, dim=-1)
         log_std = squash_log_std(log_std, self.networks.log_std_min, self.networks.log_std_max)
         return sample_squashed(mean, log_std, self._noise(obs) if noise is None else noise)
 
@@ -235,25 +235,22 @@ class MultiTaskSAC:
     def _alpha(self) -> Tensor:
         return self.log_alpha.detach().exp().expand(self._sizes[0])[:, None]
 
-    def _build_critic(self) -> TaskEnsemble:
+    def _build_critic(self) -> TaskNetwork:
         num_tasks, obs_dim, action_dim = self._sizes
-        twins = [
-            TaskNetwork(
-                num_tasks,
-                obs_dim + action_dim,
-                1,
-                self.networks.critic,
-                layer_norm=self.networks.critic_layer_norm,
-                task_one_hot=self.networks.task_one_hot,
-                heads=self.networks.heads,
-            )
-            for _ in range(2)
-        ]
-        return TaskEnsemble(twins)
+        return TaskNetwork(
+            num_tasks,
+            obs_dim + action_dim,
+            1,
+            self.networks.critic,
+            members=2,
+            layer_norm=self.networks.critic_layer_norm,
+            task_one_hot=self.networks.task_one_hot,
+            heads=self.networks.heads,
+        )
 
     def _balancer(
         self,
-        network: TaskNetwork | TaskEnsemble,
+        network: TaskNetwork,
         name: str,
         options: dict[str, object],
         config: BalancingConfig,

@@ -45,7 +45,7 @@ def test_a_minute_of_mt10(tmp_path: Path, method: str, capsys: pytest.CaptureFix
         assert all(float(s["step"]) > 0 for s in steps.values()), "every update moved the weights"
         assert all(torch.isfinite(v).all() for v in state["agent"][part].values())
 
-    shared = sum(v.numel() for k, v in state["agent"]["critic"].items() if ".trunk." in k)
+    shared = sum(v.numel() for k, v in state["agent"]["critic"].items() if k.startswith("trunk."))
     own = {"weights": [1.0] * 5 + [2.0] * 5} if method == "fixed" else {}
     fresh = build(method, 10, shared, **own).state_dict()
     saved = state["agent"]["balancers"]["critic"]

@@ -32,7 +32,7 @@ def test_acts_as_the_network_after_each_load(options: dict) -> None:
             torch.nn.init.normal_(parameter, std=0.5)
         policy.load(flat_weights(actor), version)
         with torch.no_grad():
-            mean, log_std = actor(torch.from_numpy(obs)[:, None])[:, 0].chunk(2, dim=-1)
+            mean, log_std = actor(torch.from_numpy(obs)[:, None])[0, :, 0].chunk(2, dim=-1)
             bounded = squash_log_std(log_std, config.log_std_min, config.log_std_max)
             sampled, _ = sample_squashed(mean, bounded, torch.from_numpy(noise))
 

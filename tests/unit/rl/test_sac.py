@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mtrl.balancing import METHODS, Balancer, build, task_gradients
 from mtrl.balancing.base import Needs
-from mtrl.networks import TaskEnsemble, TaskNetwork, sample_squashed
+from mtrl.networks import TaskNetwork, sample_squashed
 from mtrl.rl.config import SACConfig
 from mtrl.rl.losses import critic_losses
 from tests.helpers import make_agent, make_batch
@@ -23,8 +23,7 @@ def flat(module: torch.nn.Module) -> Tensor:
 @pytest.mark.parametrize("layer_norm", [False, True])
 def test_task_gradients_equal_separate_backward_passes(layer_norm: bool) -> None:
     torch.manual_seed(0)
-    members = [TaskNetwork(3, 6, 1, [12, 10], layer_norm=layer_norm) for _ in range(2)]
-    critic = TaskEnsemble(members).double()
+    critic = TaskNetwork(3, 6, 1, [12, 10], members=2, layer_norm=layer_norm).double()
     rows, target = torch.randn(3, 7, 6).double(), torch.randn(3, 7).double()
 
     def losses(shared):
@@ -39,7 +38,7 @@ def test_task_gradients_equal_separate_backward_passes(layer_norm: bool) -> None
             scale = wanted.abs().max().clamp_min(1e-30)
             assert (block[i] - wanted).abs().max() <= 1e-12 * scale
         for grad, wanted in zip(head_grads, expected[len(shared) :], strict=True):
-            assert torch.allclose(grad[i], wanted[i], rtol=1e-12, atol=0)
+            assert torch.allclose(grad[:, i], wanted[:, i], rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("layer_norm", [False, True])
@@ -63,7 +62,7 @@ def test_both_paths_give_adam_the_same_step(layer_norm: bool) -> None:
         optimizer = torch.optim.Adam(network.parameters(), lr=0.1, eps=1.0, fused=True)
 
         def losses(shared, network=network, rows=rows):
-            return network(rows, shared).square().mean((1, 2)), None
+            return network(rows, shared).square().mean((0, 2, 3)), None
 
         for _ in range(3):
             balancer.backward(losses)
@@ -204,7 +203,7 @@ def test_a_shared_head_counts_as_shared() -> None:
     assert network.head_parameters() == {}
     assert sum(p.numel() for p in network.shared_parameters().values()) == 4 * 8 + 8 + 8 * 2 + 2
     rows = torch.randn(3, 5, 4)
-    assert torch.equal(network(rows)[1], network(rows.roll(1, 0))[2]), "no task input"
+    assert torch.equal(network(rows)[0, 1], network(rows.roll(1, 0))[0, 2]), "no task input"
 
 
 def test_head_scaling_by_weights() -> None:
@@ -218,17 +217,18 @@ def test_head_scaling_by_weights() -> None:
             build("pivrg", 2, shared),
             network.shared_parameters(),
             network.head_parameters(),
+            head_task_dim=network.head_task_dim,
             head_scaling=scaling,  # type: ignore[arg-type]
         )
         metrics = balancer.backward(
-            lambda shared: (network(rows, shared).square().mean((1, 2)), None),
+            lambda shared: (network(rows, shared).square().mean((0, 2, 3)), None),
             torch.tensor([0.2, 0.8]),
         )
         assert network.head_weight is not None
         assert network.head_weight.grad is not None
         grads[scaling] = network.head_weight.grad.clone(), metrics["weights"]
     unit, (scaled, weights) = grads["unit"][0], grads["weights"]
-    assert torch.allclose(scaled, unit * weights.float()[:, None, None], rtol=1e-5)
+    assert torch.allclose(scaled, unit * weights.float()[None, :, None, None], rtol=1e-5)
 
 
 @pytest.mark.parametrize("method", METHODS)
