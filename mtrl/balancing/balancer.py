@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from mtrl.balancing.base import GRADIENTS, Aggregator, Needs, Performance, Signals, Weighting
+from mtrl.balancing.base import (
+    GRADIENTS,
+    Aggregator,
+    Needs,
+    Performance,
+    Signals,
+    Weighting,
+    is_finite,
+)
 from mtrl.balancing.diagnostics import step_diagnostics
 from mtrl.balancing.gradients import LossFunction, Mode, TaskGradients, task_gradients
 from mtrl.balancing.gramian import conflict_metrics
+from mtrl.balancing.host import on_host
 
+T = TypeVar("T")
 Metrics = dict[str, Tensor]
 """Detached tensors on the device; they cross to the host once per log interval."""
+MethodMetrics = dict[str, Tensor | float]
 
 
 class Balancer:
@@ -99,17 +110,19 @@ class Balancer:
         """
         if Needs.LOSSES_AFTER in self.method.needs:
             self._last_loss_fn = loss_fn
+        known = None if performance is None else Performance.of(performance)
         if self.method.needs & GRADIENTS:
-            losses, metrics, gradients = self._gradient_path(loss_fn, performance)
+            signals, method_metrics, metrics = self._gradient_path(loss_fn, known)
+            gradients = signals.gradients
         else:
-            losses, metrics = self._loss_path(loss_fn, performance)
+            signals, method_metrics, metrics = self._loss_path(loss_fn, known)
             gradients = self._task_gradients(loss_fn)[2] if record else None
         if record and gradients is not None:
-            metrics |= self._measure(gradients, performance)
+            metrics |= self._measure(gradients, method_metrics, known)
         metrics |= self._clip()
-        metrics["losses"] = losses
-        metrics["finite"] = torch.isfinite(losses).all()
-        for name, value in self.method.metrics.items():
+        metrics["losses"] = signals.losses
+        metrics["finite"] = signals.finite_losses.all()
+        for name, value in method_metrics.items():
             metrics[name] = value if isinstance(value, Tensor) else torch.tensor(value)
         return metrics
 
@@ -129,7 +142,10 @@ class Balancer:
                 m = self.method.num_tasks
                 shared = {name: p.expand(m, *p.shape) for name, p in shared.items()}
             losses, _ = loss_fn(shared)
-        self.method.observe_after(losses)
+        if self.method.capturable:
+            self.method.observe_after(losses)
+        else:
+            on_host(lambda: self.method.observe_after(losses))
 
     def state_dict(self) -> dict[str, Tensor]:
         """The method's state."""
@@ -140,40 +156,50 @@ class Balancer:
         self.method.load_state_dict(state)
 
     def _loss_path(
-        self, loss_fn: LossFunction, performance: Tensor | Performance | None
-    ) -> tuple[Tensor, Metrics]:
+        self, loss_fn: LossFunction, performance: Performance | None
+    ) -> tuple[Signals, MethodMetrics, Metrics]:
         losses, aux = loss_fn(self.shared)
-        assert isinstance(self.method, Weighting), "without gradients there is nothing but weights"
+        method = self.method
+        assert isinstance(method, Weighting), "without gradients there is nothing but weights"
         signals = Signals(losses=losses, performance=performance)
-        start = time.perf_counter()
-        weights = self.method.weights(signals).to(losses.dtype)
-        self.seconds += time.perf_counter() - start
+        weights, method_metrics = self._call(lambda: method.weights(signals))
+        weights = weights.to(losses.dtype)
         heads, shared = list(self.heads.values()), list(self.shared.values())
-        if self.method.uniform or not heads:
-            grads = torch.autograd.grad(weights @ losses, [*heads, *shared])
+        if method.uniform or not heads:
+            grads = torch.autograd.grad(losses, [*heads, *shared], weights)
         else:
             # The heads' own gradients take another pass, from the losses down to the heads.
-            grads = torch.autograd.grad(losses.sum(), heads, retain_graph=True)
-            grads += torch.autograd.grad(weights @ losses, shared)
+            grads = torch.autograd.grad(losses, heads, torch.ones_like(losses), retain_graph=True)
+            grads += torch.autograd.grad(losses, shared, weights)
         self._set_head_gradients(grads[: len(heads)], weights)
         for parameter, grad in zip(shared, grads[len(heads) :], strict=True):
             parameter.grad = grad.contiguous()
-        return losses.detach(), _detached(aux)
+        return signals, method_metrics, _detached(aux)
 
     def _gradient_path(
-        self, loss_fn: LossFunction, performance: Tensor | Performance | None
-    ) -> tuple[Tensor, Metrics, TaskGradients]:
+        self, loss_fn: LossFunction, performance: Performance | None
+    ) -> tuple[Signals, MethodMetrics, Metrics]:
         losses, aux, gradients, head_grads = self._task_gradients(loss_fn)
         signals = Signals(losses=losses, gradients=gradients, performance=performance)
-        start = time.perf_counter()
-        parts = self.method.aggregate_blocks(signals)
-        self.seconds += time.perf_counter() - start
+        metrics = _detached(aux) | conflict_metrics(signals.gramian)
+        parts, method_metrics = self._call(lambda: self.method.aggregate_blocks(signals))
         for parameter, part in zip(self.shared.values(), parts, strict=True):
             # The fused optimisers read a gradient in memory order, whatever its strides say.
             parameter.grad = part.to(parameter.dtype).contiguous()
-        self._set_head_gradients(head_grads, self.method.metrics.get("weights"))
+        self._set_head_gradients(head_grads, method_metrics.get("weights"))
         self.gramian = signals.gramian
-        return losses, _detached(aux) | conflict_metrics(signals.gramian), gradients
+        return signals, method_metrics, metrics
+
+    def _call(self, method: Callable[[], T]) -> tuple[T, MethodMetrics]:
+        """What the method answers, and its facts; on the host where it cannot be recorded."""
+
+        def answer() -> tuple[T, MethodMetrics]:
+            return method(), dict(self.method.metrics)
+
+        start = time.perf_counter()
+        result = answer() if self.method.capturable else on_host(answer)
+        self.seconds += time.perf_counter() - start
+        return result
 
     def _task_gradients(
         self, loss_fn: LossFunction
@@ -183,20 +209,19 @@ class Balancer:
 
     @torch.no_grad()
     def _measure(
-        self, gradients: TaskGradients, performance: Tensor | Performance | None
+        self, gradients: TaskGradients, facts: MethodMetrics, performance: Performance | None
     ) -> Metrics:
         if self.gramian is None or not self.method.needs & GRADIENTS:
             self.gramian = gradients.gramian()
         update = torch.cat([p.grad.flatten() for p in self.shared.values() if p.grad is not None])
-        known = None if performance is None else Performance.of(performance)
         # A row that is not finite is measured as if it were zero; it was masked in the step as well.
-        finite = torch.isfinite(self.gramian.diagonal())
+        finite = is_finite(self.gramian.diagonal())
         return step_diagnostics(
             torch.where(finite[:, None] & finite[None, :], self.gramian, 0.0),
             torch.nan_to_num(gradients.dot(update)),
             torch.nan_to_num(update.double().square().sum()),
-            self.method.metrics,
-            known,
+            facts,
+            performance,
         )
 
     def _set_head_gradients(
@@ -219,16 +244,15 @@ class Balancer:
             groups = [[*trunk, *heads]]
         else:
             groups = [group for group in (trunk, heads) if group]
-        norms = [
-            nn.utils.get_total_norm([p.grad for p in group if p.grad is not None])
-            for group in groups
-        ]
-        clipped = torch.zeros((), device=norms[0].device)
-        if self.max_norm is not None:
-            for group, norm in zip(groups, norms, strict=True):
-                nn.utils.clip_grads_with_norm_(group, self.max_norm, norm)
-            clipped = (norms[0] > self.max_norm).float()
-        return {"grad_norm": norms[0], "clipped": clipped}
+        gradients = [[p.grad for p in group if p.grad is not None] for group in groups]
+        norms = torch.stack([nn.utils.get_total_norm(group) for group in gradients])
+        if self.max_norm is None:
+            return {"grad_norm": norms[0], "clipped": torch.zeros_like(norms[0])}
+        # `clip_grads_with_norm_` for all groups at once.
+        factors = (self.max_norm / (norms + 1e-6)).clamp_max(1.0)
+        for group, factor in zip(gradients, factors, strict=True):
+            torch._foreach_mul_(group, factor)
+        return {"grad_norm": norms[0], "clipped": (norms[0] > self.max_norm).float()}
 
 
 def _detached(aux: Mapping[str, Tensor] | None) -> Metrics:

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import abc
 import enum
-from dataclasses import dataclass
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mtrl.balancing.gradients import TaskGradients
+from mtrl.balancing.host import may_read
 
 
 class Needs(enum.Flag):
@@ -48,6 +52,9 @@ class Performance:
     values: Tensor
     baseline: Tensor | float = 1.0
     higher_is_better: bool = True
+    _known: dict[object, Tensor] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @classmethod
     def of(cls, performance: Tensor | Performance) -> Performance:
@@ -58,8 +65,7 @@ class Performance:
         """
         if isinstance(performance, Performance):
             return performance
-        on_host = performance.device.type == "cpu"  # elsewhere a check would stall the device
-        if on_host and ((performance < 0) | (performance > 1)).any():
+        if may_read(performance) and _outside(performance.numpy()):
             raise ValueError(
                 "`performance` as a bare tensor is a success rate in [0, 1]. Found values"
                 f" from {performance.min():g} to {performance.max():g}. Divide percentages by 100,"
@@ -69,12 +75,27 @@ class Performance:
 
     def drop_percent(self) -> Tensor:
         """Shortfall against the baseline in percent, `[m]`; higher is worse, NaN stays NaN."""
-        baseline = torch.as_tensor(
-            self.baseline, dtype=self.values.dtype, device=self.values.device
-        )
-        sign = 1.0 if self.higher_is_better else -1.0
+        percent = 100.0 if self.higher_is_better else -100.0
         # A baseline near zero (a task that single-task training does not solve) would explode.
-        return 100.0 * sign * (baseline - self.values) / baseline.abs().clamp_min(0.05)
+        if isinstance(self.baseline, Tensor):
+            baseline = self.baseline.to(self.values)
+            return percent * (baseline - self.values) / baseline.abs().clamp_min(0.05)
+        return (self.baseline - self.values) * (percent / max(abs(self.baseline), 0.05))
+
+    def once(self, key: object, compute: Callable[[], Tensor]) -> Tensor:
+        """What follows from this performance, computed for whoever asks first: critic and actor."""
+        if key not in self._known:
+            self._known[key] = compute()
+        return self._known[key]
+
+
+def _outside(rates: NDArray) -> bool:
+    return bool(((rates < 0) | (rates > 1)).any())
+
+
+def is_finite(values: Tensor) -> Tensor:
+    """`torch.isfinite` in two operations in place of four: x - x is 0, or NaN."""
+    return (values - values) == 0
 
 
 class MissingSignalError(LookupError):
@@ -143,11 +164,16 @@ class Signals:
             self._gramian = self._require(self._gradients, "gramian").gramian()
         return self._gramian
 
+    @functools.cached_property
+    def finite_losses(self) -> Tensor:
+        """`[m]` booleans."""
+        return is_finite(self.losses)
+
     def finite_rows(self) -> Tensor:
         """`[m]` booleans: whether what is known of a task, gradient and loss, is finite."""
-        keep = None if self._losses is None else torch.isfinite(self._losses)
+        keep = None if self._losses is None else self.finite_losses
         if self._gradients is not None or self._gramian is not None:
-            rows = torch.isfinite(self.gramian.diagonal())
+            rows = is_finite(self.gramian.diagonal())
             keep = rows if keep is None else keep & rows
         return self._require(keep, "losses")
 
@@ -159,7 +185,7 @@ class Signals:
             gramian = torch.where(keep[:, None] & keep[None, :], self.gramian, 0.0)
         losses = self._losses
         if losses is not None:
-            losses = torch.where(torch.isfinite(losses), losses, 1.0)
+            losses = torch.where(self.finite_losses, losses, 1.0)
         return self.replaced(losses=losses, gradients=gradients, gramian=gramian)
 
     def scaled(self, omega: Tensor, *, rows: bool) -> Signals:
@@ -282,10 +308,10 @@ class Aggregator(nn.Module, abc.ABC):
             raise ValueError(
                 f"The method was built for {self.num_tasks} tasks. Found signals of {len(keep)}."
             )
-        self.metrics["masked_tasks"] = (~keep).sum()
+        masked = self.metrics["masked_tasks"] = (~keep).sum()
         self._keep = keep
         # On the host a look is free; a device masks always, because a look would stall it.
-        if keep.device.type == "cpu" and bool(keep.all()):
+        if may_read(keep) and int(masked) == 0:
             return signals
         return signals.masked(keep)
 

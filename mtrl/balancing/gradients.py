@@ -8,6 +8,7 @@ leaves task i's gradient in block i, at about the cost of the plain sum itself.
 from __future__ import annotations
 
 import contextlib
+import functools
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
@@ -33,6 +34,7 @@ class TaskGradients:
 
     def __init__(self, blocks: Sequence[Tensor]) -> None:
         self.blocks = list(blocks)
+        self._matrices: list[Tensor] | None = None
 
     @property
     def num_tasks(self) -> int:
@@ -46,13 +48,13 @@ class TaskGradients:
         a few thousand coordinates at a time, and the partial products are summed in float64;
         float64 blocks stay float64.
         """
-        total = torch.zeros(
-            self.num_tasks, self.num_tasks, dtype=torch.float64, device=self.blocks[0].device
-        )
         with _full_precision():
-            for block in self.blocks:
-                for piece in _pieces(_rows(block)):
-                    total += torch.bmm(piece, piece.mT).double().sum(0)
+            products = [
+                torch.bmm(piece, piece.mT)
+                for rows in self._rows()
+                for piece in _pieces(rows if rows.dtype == torch.float64 else rows.float())
+            ]
+        total = torch.cat(products).sum(0, dtype=torch.float64)
         return (total + total.T) / 2
 
     def dot(self, vector: Tensor) -> Tensor:
@@ -65,12 +67,14 @@ class TaskGradients:
 
     def combine_blocks(self, weights: Tensor) -> list[Tensor]:
         """The weighted sum of the rows, one tensor per parameter in the parameter's shape."""
-        combined, weights = [], weights.to(self.blocks[0].dtype)
-        for block in self.blocks:
-            dense = _dense(block)
-            part = (weights @ dense.flatten(1)).view(dense.shape[1:])
-            combined.append(part if dense is block else part.mT)
-        return combined
+        row = weights.to(self.blocks[0].dtype)[None]
+        sums = [torch.mm(row, rows)[0] for rows in self._rows()]
+        small = [block for block in self.blocks if _is_small(block)]
+        parts = iter(sums[-1].split([block[0].numel() for block in small]) if small else [])
+        return [
+            (next(parts) if _is_small(block) else sums.pop(0)).view(block.shape[1:])
+            for block in self.blocks
+        ]
 
     def combine(self, weights: Tensor) -> Tensor:
         """The weighted sum of the rows, `[n]`."""
@@ -103,6 +107,15 @@ class TaskGradients:
     def _split(self, vector: Tensor) -> tuple[Tensor, ...]:
         return vector.split([block[0].numel() for block in self.blocks])
 
+    def _rows(self) -> list[Tensor]:
+        """The Jacobian as few matrices `[m, k]`: a large block each, the small ones (biases) in one."""
+        if self._matrices is None:
+            self._matrices = [b.flatten(1) for b in self.blocks if not _is_small(b)]
+            small = [block.flatten(1) for block in self.blocks if _is_small(block)]
+            if small:
+                self._matrices.append(torch.cat(small, dim=1))
+        return self._matrices
+
 
 def task_gradients(
     loss_fn: LossFunction,
@@ -132,7 +145,8 @@ def task_gradients(
     if mode == "views":
         views = [p.detach().expand(num_tasks, *p.shape).requires_grad_() for p in params]
         losses, aux = loss_fn(dict(zip(names, views, strict=True)))
-        grads = torch.autograd.grad(losses.sum(), [*views, *heads])
+        # Of the plain sum.
+        grads = torch.autograd.grad(losses, [*views, *heads], torch.ones_like(losses))
         return (
             losses.detach(),
             aux,
@@ -179,26 +193,26 @@ def _batched(losses: Tensor, params: Sequence[Tensor]) -> list[Tensor] | None:
         return None
 
 
-def _dense(block: Tensor) -> Tensor:
-    """The block or its transpose, whichever flattens without a copy (vmap leaves weights transposed)."""
-    if not block.is_contiguous() and block.dim() > 2 and block.mT.is_contiguous():
-        return block.mT
-    return block
-
-
-def _rows(block: Tensor) -> Tensor:
-    rows = _dense(block).flatten(1)  # a Gramian does not care in which order coordinates come
-    return rows if rows.dtype in (torch.float32, torch.float64) else rows.float()
+def _is_small(block: Tensor) -> bool:
+    return block[0].numel() <= _PIECE
 
 
 def _pieces(rows: Tensor) -> Iterator[Tensor]:
     """`[m, n]` as `[n / k, m, k]` without a copy, and what is left over as `[1, m, rest]`."""
     m, n = rows.shape
-    even = n - n % _PIECE
-    if even:
-        yield rows[:, :even].view(m, -1, _PIECE).transpose(0, 1)
+    size = _piece_size(n)
+    even = n - n % size
+    yield rows[:, :even].view(m, -1, size).transpose(0, 1)
     if even < n:
         yield rows[None, :, even:]
+
+
+@functools.cache
+def _piece_size(n: int) -> int:
+    """The largest divisor of `n` that is a good piece; else pieces of full size, and a rest."""
+    if n <= _PIECE:
+        return n
+    return next((k for k in range(_PIECE, _PIECE // 8, -1) if n % k == 0), _PIECE)
 
 
 @contextlib.contextmanager

@@ -13,9 +13,9 @@ def norms(gramian: Tensor) -> Tensor:
 
 def cosines(gramian: Tensor) -> Tensor:
     """Cosines between task gradients, `[m, m]`; zero where a gradient is zero."""
-    length = norms(gramian)
-    scale = torch.where(length > 0, 1.0 / length.clamp_min(1e-300), 0.0)
-    return (gramian * scale[:, None] * scale[None, :]).clamp(-1.0, 1.0)
+    # The root of zero's reciprocal is infinite; taken as zero.
+    scale = gramian.diagonal().clamp_min(0.0).rsqrt().nan_to_num(posinf=0.0)
+    return (gramian * scale[:, None] * scale).clamp(-1.0, 1.0)
 
 
 def conflict_metrics(gramian: Tensor) -> dict[str, Tensor]:
@@ -27,6 +27,9 @@ def conflict_metrics(gramian: Tensor) -> dict[str, Tensor]:
     if m == 1:
         zero = gramian.new_zeros(())
         return {"cos_min": zero, "conflict_rate": zero}
-    rows, columns = torch.triu_indices(m, m, offset=1, device=gramian.device)
-    pairs = cosines(gramian)[rows, columns]
-    return {"cos_min": pairs.min(), "conflict_rate": (pairs < 0).double().mean()}
+    # The diagonal (1, or 0 for a zero row, whose pairs are 0 too) is no pair, and changes neither.
+    pairs = cosines(gramian)
+    return {
+        "cos_min": pairs.amin(),
+        "conflict_rate": (pairs < 0).sum(dtype=torch.float64) / (m * (m - 1)),
+    }

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 
 from mtrl.balancing.base import Performance
@@ -28,15 +27,8 @@ def performance_weights(
         min_temperature: tau*, in percentage points.
         bound: s, the largest ratio of two weights; above 1.
     """
-    drop = performance.drop_percent().double()
-    known = torch.isfinite(drop)
-    count = known.sum()
-    highest = torch.where(known, drop, -torch.inf).amax()
-    tau = temperature(performance, min_temperature=min_temperature, bound=bound)
-    scores = torch.where(known, (drop - highest) / tau, -torch.inf)
-    share = torch.where(known, torch.exp(scores), 0.0)
-    omega = count * share / share.sum().clamp_min(1e-300)
-    return torch.where(known, omega, 1.0)
+    key = ("omega", min_temperature, bound)
+    return performance.once(key, lambda: _weights(performance, min_temperature, bound))
 
 
 def temperature(
@@ -44,8 +36,24 @@ def temperature(
 ) -> Tensor:
     """tau, a number in percentage points: see :func:`performance_weights`."""
     drop = performance.drop_percent().double()
-    known = torch.isfinite(drop)
-    highest = torch.where(known, drop, -torch.inf).amax()
-    lowest = torch.where(known, drop, torch.inf).amin()
-    spread = torch.where(known.any(), highest - lowest, 0.0)
-    return torch.clamp(spread / math.log(bound), min=min_temperature)
+    return _temperature(*_ends(drop, (drop - drop) != 0), min_temperature, bound)
+
+
+def _weights(performance: Performance, min_temperature: float, bound: float) -> Tensor:
+    drop = performance.drop_percent().double()
+    unknown = (drop - drop) != 0  # NaN or infinite
+    lowest, highest = _ends(drop, unknown)
+    tau = _temperature(lowest, highest, min_temperature, bound)
+    share = ((drop - highest) / tau).exp().masked_fill(unknown, 0.0)
+    count = len(drop) - unknown.sum()
+    return (share * (count / share.sum().clamp_min(1e-300))).masked_fill(unknown, 1.0)
+
+
+def _ends(drop: Tensor, unknown: Tensor) -> tuple[Tensor, Tensor]:
+    lowest = drop.masked_fill(unknown, math.inf).amin()
+    return lowest, drop.masked_fill(unknown, -math.inf).amax()
+
+
+def _temperature(lowest: Tensor, highest: Tensor, least: float, bound: float) -> Tensor:
+    # With nothing known the spread is minus infinity, and the least takes its place.
+    return ((highest - lowest) / math.log(bound)).clamp_min(least)

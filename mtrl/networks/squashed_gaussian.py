@@ -27,7 +27,10 @@ def sample_squashed(mean: Tensor, log_std: Tensor, noise: Tensor) -> tuple[Tenso
     Returns:
         `(action [..., action], log_prob [...])`.
     """
-    raw = mean + log_std.exp() * noise
-    normal = -0.5 * noise**2 - log_std - 0.5 * math.log(2 * math.pi)
-    correction = 2.0 * (math.log(2.0) - raw - F.softplus(-2.0 * raw))
-    return torch.tanh(raw), (normal - correction).sum(-1)
+    raw = torch.addcmul(mean, log_std.exp(), noise)
+    # Of -log pi: the normal's `log_std + noise^2 / 2`, and the squashing's `-2 (raw + softplus)`,
+    # where everything constant is left to the end.
+    spread = torch.addcmul(log_std, noise, noise, value=0.5)
+    squash = raw + F.softplus(-2.0 * raw)
+    constant = mean.shape[-1] * (0.5 * math.log(2 * math.pi) + 2.0 * math.log(2.0))
+    return torch.tanh(raw), torch.sub(2.0 * squash, spread).sum(-1) - constant

@@ -119,5 +119,6 @@ class _TaskLinear(torch.autograd.Function):
         grad_weight = grad.new_empty(m, e, n, width)
         for k in range(e):
             torch.bmm(inputs[k], by_task[k], out=grad_weight[:, k])
-        grad_bias = by_task.sum(2, keepdim=True, dtype=weight.dtype).transpose(0, 1)
+        grad_bias = grad.new_empty(m, e, 1, width, dtype=weight.dtype)
+        torch.sum(by_task, 2, keepdim=True, dtype=weight.dtype, out=grad_bias.transpose(0, 1))
         return grad_rows, grad_weight.to(weight.dtype), grad_bias

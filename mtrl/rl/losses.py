@@ -5,6 +5,7 @@ Source: Haarnoja et al., "Soft Actor-Critic Algorithms and Applications", 2018 (
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 
@@ -22,7 +23,8 @@ def critic_targets(
     Returns:
         `[m, b]`.
     """
-    return reward + discount * (next_q.amin(0) - alpha * next_log_prob)
+    value = torch.addcmul(next_q.amin(0), alpha, next_log_prob, value=-1.0)
+    return torch.addcmul(reward, discount, value)
 
 
 def critic_losses(q: Tensor, target: Tensor) -> Tensor:
@@ -35,12 +37,14 @@ def actor_losses(q: Tensor, log_prob: Tensor, alpha: Tensor) -> Tensor:
     return (alpha * log_prob - q.amin(0)).mean(-1)
 
 
-def temperature_losses(log_alpha: Tensor, log_prob: Tensor, target_entropy: float) -> Tensor:
-    """`-log alpha E[log pi + target entropy]` (equation 18, in its log form): `[m]`.
+def temperature_gradient(entropy: Tensor, target_entropy: float) -> Tensor:
+    """Gradient of `-log alpha E[log pi + target entropy]` (equation 18, in its log form) in log alpha.
 
     Args:
-        log_alpha: `[m]`, or `[1]` where all tasks share one.
-        log_prob: `[m, b]`, detached.
+        entropy: `[m]`, `-E[log pi]` of each task.
         target_entropy: in nats.
+
+    Returns:
+        `[m]`; of a temperature that all tasks share, the sum.
     """
-    return -log_alpha * (log_prob + target_entropy).mean(-1)
+    return entropy - target_entropy

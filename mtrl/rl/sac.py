@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mtrl.balancing import Balancer, build, needs_positive_losses
+from mtrl.balancing import Balancer, Performance, build, needs_positive_losses
 from mtrl.networks import TaskNetwork, sample_squashed, squash_log_std
 from mtrl.rl.actor import build_actor
 from mtrl.rl.config import BalancingConfig, NetworkConfig, SACConfig
-from mtrl.rl.losses import actor_losses, critic_losses, critic_targets, temperature_losses
+from mtrl.rl.losses import actor_losses, critic_losses, critic_targets, temperature_gradient
 from mtrl.rl.replay import Batch
 from mtrl.runs.guard import guarded_step
 
@@ -56,7 +56,7 @@ class MultiTaskSAC:
         self.target = self._build_critic().to(self.device).requires_grad_(False)
         temperatures = num_tasks if sac.temperature == "per_task" else 1
         self.log_alpha = nn.Parameter(torch.zeros(temperatures, device=self.device))
-        self.reward_scale = torch.ones(num_tasks, 1, device=self.device)
+        self.reward_scale = torch.full((num_tasks, 1), sac.reward_factor, device=self.device)
         self.updates = 0
         self._optimiser_seconds = 0.0
         self.action_dim = action_dim
@@ -106,10 +106,12 @@ class MultiTaskSAC:
         Returns:
             Detached tensors on the device; names end in a part (`critic`, `actor`) where it matters.
         """
-        metrics = self._update_critic(batch, performance, record)
+        known = None if performance is None else Performance.of(performance)
+        alpha = self._alpha()
+        metrics = self._update_critic(batch, alpha, known, record)
         finite = metrics["critic/finite"]
         if self.updates % self.config.actor_interval == 0:
-            metrics |= self._update_actor(batch.obs, performance, record)
+            metrics |= self._update_actor(batch.obs, alpha, known, record)
             finite = finite & metrics["actor/finite"]
         self._update_target(finite)
         self.updates += 1
@@ -129,7 +131,7 @@ class MultiTaskSAC:
         """ARS scaling from the tasks' mean rewards `[m]`: the best-paid task keeps its scale."""
         if self.config.reward_scaling == "mean":
             means = means.to(self.device).clamp_min(0.01)
-            self.reward_scale = (means.max() / means)[:, None]
+            self.reward_scale.copy_((means.max() / means)[:, None] * self.config.reward_factor)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next update depends on, besides the replay."""
@@ -149,7 +151,7 @@ class MultiTaskSAC:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore :meth:`state_dict`; strict."""
         self.load_networks(state)
-        self.reward_scale = state["reward_scale"].to(self.device)
+        self.reward_scale.copy_(state["reward_scale"])
         self.updates = state["updates"]
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
@@ -166,12 +168,13 @@ class MultiTaskSAC:
         with torch.no_grad():
             self.log_alpha.copy_(state["log_alpha"])
 
-    def _update_critic(self, batch: Batch, performance: Tensor | None, record: bool) -> Metrics:
-        alpha = self._alpha()
+    def _update_critic(
+        self, batch: Batch, alpha: Tensor, performance: Performance | None, record: bool
+    ) -> Metrics:
         with torch.no_grad():
             next_action, next_log_prob = self._sample(batch.next_obs)
             next_q = self.target(torch.cat([batch.next_obs, next_action], -1)).squeeze(-1)
-            reward = batch.reward * (self.reward_scale * self.config.reward_factor)
+            reward = batch.reward * self.reward_scale
             target = critic_targets(reward, batch.discount, next_q, next_log_prob, alpha)
         rows = torch.cat([batch.obs, batch.action], -1)
 
@@ -180,12 +183,13 @@ class MultiTaskSAC:
             return critic_losses(q, target), {"q": q.mean(dim=(0, 2))}
 
         metrics = self.balancers["critic"].backward(losses, performance, record=record)
-        self._step("critic", metrics["finite"])
+        self._step("critic", (~metrics["finite"]).float())
         self.balancers["critic"].after_step()
         return {f"critic/{name}": value for name, value in metrics.items()}
 
-    def _update_actor(self, obs: Tensor, performance: Tensor | None, record: bool) -> Metrics:
-        alpha = self._alpha()
+    def _update_actor(
+        self, obs: Tensor, alpha: Tensor, performance: Performance | None, record: bool
+    ) -> Metrics:
         noise = self._noise(obs)
 
         def losses(shared: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -194,31 +198,34 @@ class MultiTaskSAC:
             return actor_losses(q, log_prob, alpha), {"log_prob": log_prob}
 
         metrics = self.balancers["actor"].backward(losses, performance, record=record)
-        self._step("actor", metrics["finite"])
+        bad = (~metrics["finite"]).float()
+        self._step("actor", bad)
         self.balancers["actor"].after_step()
         log_prob = metrics.pop("log_prob")
 
-        temperature = temperature_losses(self.log_alpha, log_prob, self.config.target_entropy)
-        (self.log_alpha.grad,) = torch.autograd.grad(temperature.sum(), [self.log_alpha])
-        self._step("temperature", metrics["finite"])
+        entropy = metrics["entropy"] = -log_prob.mean(-1)
+        gradient = temperature_gradient(entropy, self.config.target_entropy)
+        shared = self.config.temperature == "shared"
+        self.log_alpha.grad = gradient.sum(0, keepdim=True) if shared else gradient
+        self._step("temperature", bad)
         if self.config.min_temperature > 0:
             with torch.no_grad():
                 self.log_alpha.clamp_(min=float(torch.tensor(self.config.min_temperature).log()))
-        metrics["entropy"] = -log_prob.mean(-1)
         metrics["alpha"] = self._alpha().squeeze(-1)
         return {f"actor/{name}": value for name, value in metrics.items()}
 
     @torch.no_grad()
     def _update_target(self, finite: Tensor) -> None:
         start = time.perf_counter()
-        rate = finite * self.config.tau
-        for online, target in zip(self.critic.parameters(), self.target.parameters(), strict=True):
-            target.lerp_(online, rate)
+        online, target = list(self.critic.parameters()), list(self.target.parameters())
+        step = torch._foreach_sub(online, target)
+        torch._foreach_mul_(step, finite * self.config.tau)
+        torch._foreach_add_(target, step)
         self._optimiser_seconds += time.perf_counter() - start
 
-    def _step(self, part: str, finite: Tensor) -> None:
+    def _step(self, part: str, bad: Tensor) -> None:
         start = time.perf_counter()
-        guarded_step(self.optimizers[part], finite)
+        guarded_step(self.optimizers[part], bad)
         self._optimiser_seconds += time.perf_counter() - start
 
     def _sample(

@@ -14,12 +14,12 @@ class TrainingError(RuntimeError):
     """Training cannot go on: a loss or a gradient is not finite."""
 
 
-def guarded_step(optimizer: torch.optim.Adam, finite: Tensor) -> None:
-    """A step of a fused Adam that leaves everything as it is where `finite` is false.
+def guarded_step(optimizer: torch.optim.Adam, bad: Tensor) -> None:
+    """A step of a fused Adam that leaves everything as it is where `bad` is 1 and not 0.
 
-    The flag is read on the device: the host does not wait for it.
+    The flag, a float, is read on the device: the host does not wait for it.
     """
-    optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
+    optimizer.found_inf = bad  # type: ignore[attr-defined]
     optimizer.step()
 
 

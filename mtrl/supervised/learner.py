@@ -118,7 +118,7 @@ class Learner:
         metrics = self.balancer.backward(losses, Performance(1.0 - behind / 100.0), record=record)
         metrics["losses"] = metrics["losses"] - self._shift
         statistics.add(first[0], batch.targets, metrics["losses"])
-        guarded_step(self.optimizer, metrics["finite"])
+        guarded_step(self.optimizer, (~metrics["finite"]).float())
         self.balancer.after_step()
         finite = metrics["finite"]
         # A method's second look at the batch does not count it twice, and a bad batch leaves no trace.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from mtrl.rl.losses import actor_losses, critic_losses, critic_targets, temperature_losses
+from mtrl.rl.losses import actor_losses, critic_losses, critic_targets, temperature_gradient
 
 T = torch.tensor
 
@@ -27,8 +27,9 @@ def test_actor_losses() -> None:
 
 
 def test_temperature_rises_where_entropy_is_below_its_target() -> None:
-    log_alpha = torch.zeros(2, requires_grad=True)
-    # Entropy is -log_prob: -5 and 3, against a target of -4.
-    losses = temperature_losses(log_alpha, T([[5.0], [-3.0]]), -4.0)
-    (gradient,) = torch.autograd.grad(losses.sum(), [log_alpha])
+    log_prob, target = T([[5.0, 5.0], [-3.0, -3.0]]), -4.0
+    gradient = temperature_gradient(-log_prob.mean(-1), target)
     assert gradient.tolist() == [-1.0, 7.0]  # descent raises the first, lowers the second
+    log_alpha = torch.zeros(2, requires_grad=True)
+    loss = (-log_alpha * (log_prob + target).mean(-1)).sum()
+    assert torch.equal(torch.autograd.grad(loss, log_alpha)[0], gradient)

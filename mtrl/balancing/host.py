@@ -1,0 +1,52 @@
+"""Where a recorded update lets the host in.
+
+An update can be recorded once and replayed (`mtrl.rl.recording`): the device repeats its operations on
+the same memory, and no Python runs. Code that has to run on the host at every step, such as a
+method's weight solve, says so by :func:`on_host`; code that would look at a tensor asks
+:func:`may_read`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Protocol, TypeVar
+
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+class Recorder(Protocol):
+    """Whoever records an update."""
+
+    def on_host(self, call: Callable[[], T]) -> T:
+        """Run `call` now and at every replay; its tensors keep their memory."""
+        ...
+
+
+_recorder: Recorder | None = None
+
+
+@contextlib.contextmanager
+def recorded_by(recorder: Recorder | None) -> Iterator[None]:
+    """Inside, updates are recorded; None is for the parts that the host runs."""
+    global _recorder
+    before, _recorder = _recorder, recorder
+    try:
+        yield
+    finally:
+        _recorder = before
+
+
+def on_host(call: Callable[[], T]) -> T:
+    """Run `call`, which reads tensors from outside and returns tensors, numbers, or lists or dicts of them.
+
+    While an update is recorded it will run again at every replay, on what the tensors hold then.
+    """
+    return call() if _recorder is None else _recorder.on_host(call)
+
+
+def may_read(tensor: Tensor) -> bool:
+    """Whether Python may branch on a value: never while recording, and elsewhere it would stall a device."""
+    return tensor.device.type == "cpu" and _recorder is None
