@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from importlib.metadata import entry_points
 
 from mtrl.balancing.balancer import Balancer
-from mtrl.balancing.base import Aggregator, Needs, Performance, Signals, Weighting
+from mtrl.balancing.base import Aggregator, Needs, Weighting
 from mtrl.balancing.gradients import TaskGradients, task_gradients
 from mtrl.balancing.informed import PIOptions, inform
 from mtrl.balancing.methods.aligned_mtl import AlignedMTL
@@ -52,6 +52,7 @@ from mtrl.balancing.methods.sam_gs import SAMGS
 from mtrl.balancing.methods.si import SI
 from mtrl.balancing.methods.upgrad import UPGrad
 from mtrl.balancing.methods.uw import UW
+from mtrl.balancing.signals import Performance, Signals
 
 __all__ = [
     "METHODS",

@@ -9,19 +9,13 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
-from mtrl.balancing.base import (
-    GRADIENTS,
-    Aggregator,
-    Needs,
-    Performance,
-    Signals,
-    Weighting,
-    is_finite,
-)
+from mtrl.balancing.base import GRADIENTS, Aggregator, Needs, Weighting
 from mtrl.balancing.diagnostics import step_diagnostics
 from mtrl.balancing.gradients import LossFunction, Mode, TaskGradients, task_gradients
 from mtrl.balancing.gramian import conflict_metrics
 from mtrl.balancing.host import on_host
+from mtrl.balancing.multi_tensor import scale_
+from mtrl.balancing.signals import Performance, Signals, is_finite
 
 T = TypeVar("T")
 Metrics = dict[str, Tensor]
@@ -162,7 +156,7 @@ class Balancer:
         method = self.method
         assert isinstance(method, Weighting), "without gradients there is nothing but weights"
         signals = Signals(losses=losses, performance=performance)
-        weights, method_metrics = self._call(lambda: method.weights(signals))
+        weights, method_metrics = self._call(signals, lambda: method.weights(signals))
         weights = weights.to(losses.dtype)
         heads, shared = list(self.heads.values()), list(self.shared.values())
         if method.uniform or not heads:
@@ -182,7 +176,7 @@ class Balancer:
         losses, aux, gradients, head_grads = self._task_gradients(loss_fn)
         signals = Signals(losses=losses, gradients=gradients, performance=performance)
         metrics = _detached(aux) | conflict_metrics(signals.gramian)
-        parts, method_metrics = self._call(lambda: self.method.aggregate_blocks(signals))
+        parts, method_metrics = self._call(signals, lambda: self.method.aggregate_blocks(signals))
         for parameter, part in zip(self.shared.values(), parts, strict=True):
             # The fused optimisers read a gradient in memory order, whatever its strides say.
             parameter.grad = part.to(parameter.dtype).contiguous()
@@ -190,14 +184,18 @@ class Balancer:
         self.gramian = signals.gramian
         return signals, method_metrics, metrics
 
-    def _call(self, method: Callable[[], T]) -> tuple[T, MethodMetrics]:
+    def _call(self, signals: Signals, method: Callable[[], T]) -> tuple[T, MethodMetrics]:
         """What the method answers, and its facts; on the host where it cannot be recorded."""
 
         def answer() -> tuple[T, MethodMetrics]:
             return method(), dict(self.method.metrics)
 
         start = time.perf_counter()
-        result = answer() if self.method.capturable else on_host(answer)
+        if self.method.capturable:
+            result = answer()
+        else:
+            signals.prepare()
+            result = on_host(answer)
         self.seconds += time.perf_counter() - start
         return result
 
@@ -251,7 +249,7 @@ class Balancer:
         # `clip_grads_with_norm_` for all groups at once.
         factors = (self.max_norm / (norms + 1e-6)).clamp_max(1.0)
         for group, factor in zip(gradients, factors, strict=True):
-            torch._foreach_mul_(group, factor)
+            scale_(group, factor)
         return {"grad_norm": norms[0], "clipped": (norms[0] > self.max_norm).float()}
 
 

@@ -15,10 +15,10 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-from mtrl.balancing.base import Performance
 from mtrl.balancing.gramian import cosines, norms
 from mtrl.balancing.methods.rgb import angle_gradient
 from mtrl.balancing.omega import performance_weights, temperature
+from mtrl.balancing.signals import Performance
 
 
 def conflict_diagnostics(gramian: Tensor) -> dict[str, Tensor]:

@@ -40,13 +40,18 @@ def recorded_by(recorder: Recorder | None) -> Iterator[None]:
 
 
 def on_host(call: Callable[[], T]) -> T:
-    """Run `call`, which reads tensors from outside and returns tensors, numbers, or lists or dicts of them.
+    """Run `call`: it reads tensors from outside and returns tensors, numbers, or lists or dicts of them.
 
     While an update is recorded it will run again at every replay, on what the tensors hold then.
     """
     return call() if _recorder is None else _recorder.on_host(call)
 
 
+def recording() -> bool:
+    """Whether what runs now is being recorded."""
+    return _recorder is not None
+
+
 def may_read(tensor: Tensor) -> bool:
-    """Whether Python may branch on a value: never while recording, and elsewhere it would stall a device."""
-    return tensor.device.type == "cpu" and _recorder is None
+    """Whether Python may branch on a value: not while recording, and not where it stalls a device."""
+    return tensor.device.type == "cpu" and not recording()

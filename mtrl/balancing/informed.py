@@ -17,8 +17,9 @@ from typing import Literal
 
 from torch import Tensor
 
-from mtrl.balancing.base import Aggregator, Needs, Signals, Weighting
+from mtrl.balancing.base import Aggregator, Needs, Weighting
 from mtrl.balancing.omega import performance_weights
+from mtrl.balancing.signals import Signals
 
 
 @dataclass(frozen=True)

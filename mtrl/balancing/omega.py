@@ -10,7 +10,7 @@ import math
 
 from torch import Tensor
 
-from mtrl.balancing.base import Performance
+from mtrl.balancing.signals import Performance
 
 
 def performance_weights(

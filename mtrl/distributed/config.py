@@ -46,6 +46,9 @@ class TrainConfig:
             later layer that names another method drops them.
         seed: of everything but the goals.
         device: of the learner; `auto` takes a GPU when there is one.
+        precision: of the products in the trunks. `tf32` (GPU only) rounds their inputs to 10 bits,
+            `bf16` to 7; everything else, Gramians included, stays in float32.
+        cuda_graphs: on a GPU, record updates once and replay them; false runs them call by call.
         learner_threads: CPU threads of the learner; 0 leaves torch's own choice.
     """
 
@@ -54,6 +57,8 @@ class TrainConfig:
     method_options: dict[str, Any] = field(default_factory=dict)
     seed: Annotated[int, Ge(0)] = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["float32", "tf32", "bf16"] = "float32"
+    cuda_graphs: bool = True
     learner_threads: Annotated[int, Ge(0)] = 0
     env: EnvConfig = field(default_factory=EnvConfig)
     sac: SACConfig = field(default_factory=SACConfig)

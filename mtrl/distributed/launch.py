@@ -24,7 +24,7 @@ from mtrl.rl.sampler import Sampler
 from mtrl.rl.schedule import Schedule
 from mtrl.rl.telemetry import Telemetry
 from mtrl.rl.train import Outcome, Trainer
-from mtrl.runs.device import check_device, pick_device
+from mtrl.runs.device import check_device, check_precision, pick_device, set_precision
 from mtrl.runs.directory import RunDirectory
 from mtrl.runs.interrupt import Interrupt
 from mtrl.runs.metrics import MetricLog
@@ -70,6 +70,7 @@ def check(config: TrainConfig) -> None:
             f" `networks.log_std_max` ({config.networks.log_std_max})."
         )
     check_device(config.device)
+    check_precision(config.precision, pick_device(config.device))
 
 
 def check_initial(config: TrainConfig, initial: dict[str, Any]) -> None:
@@ -116,6 +117,7 @@ def train(
     device = pick_device(config.device)
     if device.type == "cpu":
         keep_freed_memory()
+    set_precision(config.precision)
     agent = _agent(config, tasks, device)
     if initial is not None:
         agent.load_networks(initial["agent"])
@@ -167,6 +169,7 @@ def train(
             config=config.run,
             evaluation=config.evaluation,
             in_flight=config.collect.in_flight,
+            cuda_graphs=config.cuda_graphs,
         )
         if state is not None:
             trainer.load_state_dict(state)
@@ -204,6 +207,7 @@ def _agent(config: TrainConfig, tasks: TaskSet, device: torch.device) -> MultiTa
         method=config.method,
         method_options=config.method_options,
         device=device,
+        precision=config.precision,
         seed=config.seed,
     )
 

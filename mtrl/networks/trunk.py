@@ -24,6 +24,7 @@ class Trunk(nn.Module):
         in_features: size of an input row.
         widths: of the hidden layers.
         out_features: of one more linear layer, without ReLU; None for none.
+        out_bound: of that layer's uniform initialisation.
         layer_norm: LayerNorm in the hidden layers.
         product_dtype: what rows and weights are rounded to for products; None leaves them.
     """
@@ -43,7 +44,8 @@ class Trunk(nn.Module):
         self.hidden, self.depth = len(widths), len(widths) + (out_features is not None)
         self.layer_norm = layer_norm
         self.product_dtype = product_dtype
-        for i, width in enumerate([*widths, *([] if out_features is None else [out_features])]):
+        sizes = [*widths] if out_features is None else [*widths, out_features]
+        for i, width in enumerate(sizes):
             bound = math.sqrt(6.0 / in_features) if i < self.hidden else out_bound
             weight = torch.empty(members, in_features, width).uniform_(-bound, bound)
             self.register_parameter(f"weight_{i}", nn.Parameter(weight))

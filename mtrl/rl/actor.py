@@ -16,7 +16,12 @@ from mtrl.rl.config import NetworkConfig
 
 
 def build_actor(
-    num_tasks: int, obs_dim: int, action_dim: int, config: NetworkConfig
+    num_tasks: int,
+    obs_dim: int,
+    action_dim: int,
+    config: NetworkConfig,
+    *,
+    product_dtype: torch.dtype | None = None,
 ) -> TaskNetwork:
     """The policy network: `[m, b, obs] -> [m, b, 2 action]` (mean and log standard deviation)."""
     return TaskNetwork(
@@ -28,6 +33,7 @@ def build_actor(
         task_one_hot=config.task_one_hot,
         heads=config.heads,
         head_init=1e-3,
+        product_dtype=product_dtype,
     )
 
 

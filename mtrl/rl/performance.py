@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mtrl.rl.fragment import Episode
+from mtrl.runs.device import upload
 
 
 class PerformanceTracker:
@@ -68,7 +69,7 @@ class PerformanceTracker:
             values = self.success()
         else:
             values = self.evaluated or [float("nan")] * len(self.episodes)
-        return torch.tensor(values, dtype=torch.float32, device=device)
+        return upload(torch.tensor(values, dtype=torch.float32), torch.device(device))
 
     def state_dict(self) -> dict[str, Any]:
         """Windows and the last evaluation."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mtrl.rl.fragment import Fragment
+from mtrl.runs.device import upload
 
 
 class Batch(NamedTuple):
@@ -67,7 +68,9 @@ class Replay:
         self.rings = Batch(ring(obs_dim), ring(action_dim), ring(), ring(obs_dim), ring())
         self.added = np.zeros(num_tasks, np.int64)  # ever, per task; the cursor is added % capacity
         self.generator = torch.Generator(self.device).manual_seed(seed)
+        # What sampling reads lies on the device and is changed in place: see `mtrl.rl.recording`.
         self._rows = torch.arange(num_tasks, device=self.device)[:, None]
+        self._held = torch.zeros(num_tasks, 1, dtype=torch.float64, device=self.device)
 
     @property
     def sizes(self) -> np.ndarray:
@@ -97,12 +100,12 @@ class Replay:
         slots = torch.arange(start, start + steps, device=self.device) % self.capacity
         keep = min(steps, self.capacity)  # a fragment longer than the ring leaves its newest steps
         for ring, column in zip(self.rings, columns, strict=True):
-            ring[fragment.task, slots[-keep:]] = column[-keep:].to(self.device)
+            ring[fragment.task, slots[-keep:]] = upload(column[-keep:], self.device)
         self.added[fragment.task] += steps
+        self._held[fragment.task].fill_(float(self.sizes[fragment.task]))
 
     def sample(self, batch_size: int) -> Batch:
         """Draw `batch_size` transitions of each task, uniformly and independently, `[m, b, ...]`."""
-        sizes = torch.as_tensor(self.sizes, device=self.device)
         uniform = torch.rand(
             self.num_tasks,
             batch_size,
@@ -110,7 +113,7 @@ class Replay:
             device=self.device,
             dtype=torch.float64,
         )
-        index = (uniform * sizes[:, None]).long()
+        index = (uniform * self._held).long()
         return Batch(*(ring[self._rows, index] for ring in self.rings))
 
     def reward_means(self) -> Tensor:
@@ -143,6 +146,7 @@ class Replay:
                 )
             ring[:, : saved.shape[1]] = saved.to(self.device)
         self.added = np.array(state["added"], np.int64)
+        self._held.copy_(torch.from_numpy(self.sizes.astype(np.float64))[:, None])
         self.generator.set_state(state["generator"])
 
     def _n_step(self, fragment: Fragment) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

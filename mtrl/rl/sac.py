@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mtrl.balancing import Balancer, Performance, build, needs_positive_losses
+from mtrl.balancing.multi_tensor import lerp_
 from mtrl.networks import TaskNetwork, sample_squashed, squash_log_std
 from mtrl.rl.actor import build_actor
 from mtrl.rl.config import BalancingConfig, NetworkConfig, SACConfig
@@ -29,6 +31,8 @@ class MultiTaskSAC:
         method: name of the balancing method; the actor's may differ (see :attr:`methods`).
         method_options: its options.
         device: where everything lives.
+        precision: `bf16` rounds rows and weights of the trunks for products; parameters, losses,
+            optimisers and what is done with gradients stay in float32.
         seed: of initialisation, action noise and the methods.
     """
 
@@ -44,14 +48,16 @@ class MultiTaskSAC:
         method: str = "ls",
         method_options: Mapping[str, object] | None = None,
         device: torch.device | str = "cpu",
+        precision: str = "float32",
         seed: int = 0,
     ) -> None:
+        self._product_dtype = torch.bfloat16 if precision == "bf16" else None
         self.config, self.networks = sac, networks
         self.device = torch.device(device)
         self._sizes = (num_tasks, obs_dim, action_dim)
         self._init_rng = torch.Generator().manual_seed(seed)
         self.noise_rng = torch.Generator(self.device).manual_seed(seed + 1)
-        self.actor = build_actor(num_tasks, obs_dim, action_dim, networks).to(self.device)
+        self.actor = self._build_actor().to(self.device)
         self.critic = self._build_critic().to(self.device)
         self.target = self._build_critic().to(self.device).requires_grad_(False)
         temperatures = num_tasks if sac.temperature == "per_task" else 1
@@ -70,6 +76,12 @@ class MultiTaskSAC:
                 ("actor", self.actor, self.methods["actor"]),
             )
         }
+        c = self.config
+        self.optimizers = {
+            "critic": self._adam(list(self.critic.parameters()), c.critic_lr),
+            "actor": self._adam(list(self.actor.parameters()), c.actor_lr),
+            "temperature": self._adam([self.log_alpha], c.temperature_lr),
+        }
         self.reset_networks()
 
     def reset_networks(self) -> None:
@@ -77,19 +89,22 @@ class MultiTaskSAC:
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices):
             torch.manual_seed(int(torch.randint(2**62, (), generator=self._init_rng)))
-            fresh_actor = build_actor(*self._sizes, self.networks)
+            fresh_actor = self._build_actor()
             fresh_critic = self._build_critic()
         self.actor.load_state_dict(fresh_actor.state_dict())
         self.critic.load_state_dict(fresh_critic.state_dict())
         self.target.load_state_dict(fresh_critic.state_dict())
         with torch.no_grad():
             self.log_alpha.fill_(self.config.initial_temperature).log_()
-        c = self.config
-        self.optimizers = {
-            "critic": self._adam(list(self.critic.parameters()), c.critic_lr),
-            "actor": self._adam(list(self.actor.parameters()), c.actor_lr),
-            "temperature": self._adam([self.log_alpha], c.temperature_lr),
-        }
+            for optimizer in self.optimizers.values():
+                for state in optimizer.state.values():
+                    for moment in state.values():
+                        moment.zero_()  # in place: see `mtrl.rl.recording`
+
+    @property
+    def actor_due(self) -> bool:
+        """Whether the next update is also one of the actor and the temperatures."""
+        return self.updates % self.config.actor_interval == 0
 
     def update(
         self, batch: Batch, performance: Tensor | None = None, *, record: bool = False
@@ -106,15 +121,22 @@ class MultiTaskSAC:
         Returns:
             Detached tensors on the device; names end in a part (`critic`, `actor`) where it matters.
         """
+        metrics = self.step(batch, performance, actor=self.actor_due, record=record)
+        self.updates += 1
+        return metrics
+
+    def step(
+        self, batch: Batch, performance: Tensor | None, *, actor: bool, record: bool
+    ) -> Metrics:
+        """The device's part of :meth:`update`: it may be recorded and replayed, so it counts nothing."""
         known = None if performance is None else Performance.of(performance)
         alpha = self._alpha()
         metrics = self._update_critic(batch, alpha, known, record)
         finite = metrics["critic/finite"]
-        if self.updates % self.config.actor_interval == 0:
+        if actor:
             metrics |= self._update_actor(batch.obs, alpha, known, record)
             finite = finite & metrics["actor/finite"]
         self._update_target(finite)
-        self.updates += 1
         metrics["finite"] = finite
         return metrics
 
@@ -210,7 +232,7 @@ class MultiTaskSAC:
         self._step("temperature", bad)
         if self.config.min_temperature > 0:
             with torch.no_grad():
-                self.log_alpha.clamp_(min=float(torch.tensor(self.config.min_temperature).log()))
+                self.log_alpha.clamp_(min=math.log(self.config.min_temperature))
         metrics["alpha"] = self._alpha().squeeze(-1)
         return {f"actor/{name}": value for name, value in metrics.items()}
 
@@ -218,9 +240,7 @@ class MultiTaskSAC:
     def _update_target(self, finite: Tensor) -> None:
         start = time.perf_counter()
         online, target = list(self.critic.parameters()), list(self.target.parameters())
-        step = torch._foreach_sub(online, target)
-        torch._foreach_mul_(step, finite * self.config.tau)
-        torch._foreach_add_(target, step)
+        lerp_(target, online, finite * self.config.tau)
         self._optimiser_seconds += time.perf_counter() - start
 
     def _step(self, part: str, bad: Tensor) -> None:
@@ -242,6 +262,9 @@ class MultiTaskSAC:
     def _alpha(self) -> Tensor:
         return self.log_alpha.detach().exp().expand(self._sizes[0])[:, None]
 
+    def _build_actor(self) -> TaskNetwork:
+        return build_actor(*self._sizes, self.networks, product_dtype=self._product_dtype)
+
     def _build_critic(self) -> TaskNetwork:
         num_tasks, obs_dim, action_dim = self._sizes
         return TaskNetwork(
@@ -253,6 +276,7 @@ class MultiTaskSAC:
             layer_norm=self.networks.critic_layer_norm,
             task_one_hot=self.networks.task_one_hot,
             heads=self.networks.heads,
+            product_dtype=self._product_dtype,
         )
 
     def _balancer(
@@ -282,7 +306,10 @@ class MultiTaskSAC:
         )
 
     def _adam(self, parameters: list[nn.Parameter], lr: float) -> torch.optim.Adam:
-        return torch.optim.Adam(parameters, lr=lr, eps=self.config.adam_eps, fused=True)
+        # `capturable`: the step count lies on the device, where a recorded update can advance it.
+        on_gpu = self.device.type == "cuda"
+        eps = self.config.adam_eps
+        return torch.optim.Adam(parameters, lr=lr, eps=eps, fused=True, capturable=on_gpu)
 
 
 def actor_method(method: str, options: Mapping[str, object], config: BalancingConfig) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict, deque
 from typing import Any
 
 from mtrl.rl.config import ScheduleConfig
@@ -14,6 +16,9 @@ class Schedule:
     only once its data has arrived, and (in `async` mode) a rollout is requested only while collection
     is less than `slack_env_steps` ahead of the updates done. In `sync` mode the loop performs all due
     updates before it requests again, so collection cannot run ahead.
+
+    The age of the policies that act is bounded too: no update is due that would leave one in use
+    `max_policy_lag` updates behind, so that a worker that is held up holds up the learner.
 
     Args:
         config: the ratio and the totals.
@@ -31,6 +36,7 @@ class Schedule:
         self.requested_env_steps = 0
         self.updates = 0
         self.extra_updates = 0
+        self._acting: dict[int, deque[float]] = defaultdict(deque)  # policies in use, by worker
 
     @property
     def total_env_steps(self) -> int:
@@ -43,7 +49,11 @@ class Schedule:
         """Updates that the data received so far allows."""
         after_warmup = max(0, self.env_steps - self.config.warmup_env_steps)
         allowed = int(after_warmup * self.config.updates_per_env_step + 1e-9)
-        return max(0, allowed + self.extra_updates - self.updates)
+        oldest = min(
+            (versions[0] for versions in self._acting.values() if versions), default=math.inf
+        )
+        limit = min(allowed + self.extra_updates, oldest + self.config.max_policy_lag)
+        return max(0, int(limit) - self.updates)
 
     @property
     def done(self) -> bool:
@@ -54,6 +64,16 @@ class Schedule:
     def explore(self) -> str:
         """How the next rollout acts: `uniform` during warm-up, then `policy`."""
         return "uniform" if self.requested_env_steps < self.config.warmup_env_steps else "policy"
+
+    def requested(self, worker: int, version: int, explore: str) -> None:
+        """A worker was asked for a rollout with the policy of `version` updates."""
+        self.requested_env_steps += self.rollout_env_steps
+        self._acting[worker].append(math.inf if explore == "uniform" else version)
+
+    def received(self, worker: int, env_steps: int) -> None:
+        """A worker's oldest request was answered."""
+        self.env_steps += env_steps
+        self._acting[worker].popleft()
 
     def may_request(self, in_flight: int) -> bool:
         """Whether another rollout may be requested now.

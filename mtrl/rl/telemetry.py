@@ -57,6 +57,7 @@ class Telemetry:
         self.counts = {"episodes": 0, "diverged": 0, "resets": 0}
         self.wall_s = 0.0
         self._seconds: dict[str, float] = {}
+        self._lags: list[int] = []
         self._weights = [float("nan")] * len(log.task_names)
         self._rates = (0.0, 0.0)  # env steps and updates per second
         self._budget = self._bottleneck = "measuring"
@@ -91,6 +92,10 @@ class Telemetry:
     def add_seconds(self, part: str, seconds: float) -> None:
         """Count time that was measured elsewhere."""
         self._seconds[part] = self._seconds.get(part, 0.0) + seconds
+
+    def lagged(self, updates: int) -> None:
+        """A rollout came in whose policy is so many updates old."""
+        self._lags.append(updates)
 
     def learned(self, metrics: Mapping[str, Tensor], *, recorded: bool) -> None:
         """Take the metrics of an update; those of a recorded one always. Write when one is due."""
@@ -133,8 +138,6 @@ class Telemetry:
     def _write_timing(self, now: float, restarts: int) -> None:
         then, env_steps, updates = self._mark
         span = now - then
-        lag_count = self._seconds.pop("lag_count", 0)
-        lag = self._seconds.pop("lag_updates", 0.0) / lag_count if lag_count else 0.0
         steps_done, updates_done = self.schedule.env_steps, self.schedule.updates
         self._rates = ((steps_done - env_steps) / span, (updates_done - updates) / span)
         shares = time_shares(self._seconds, span, self.num_workers)
@@ -146,12 +149,13 @@ class Telemetry:
                 "charts/UPS": self._rates[1],
                 "wall_s": self.elapsed,
                 "bottleneck": self._bottleneck,
-                "system/policy_lag_updates": lag,
+                "system/policy_lag_updates": sum(self._lags) / max(1, len(self._lags)),
+                "system/policy_lag_max": max(self._lags, default=0),
                 "system/worker_restarts": restarts,
                 **{f"time/{part}": share for part, share in shares.items()},
             },
         )
-        self._seconds = {}
+        self._seconds, self._lags = {}, []
         self._mark = (now, steps_done, updates_done)
 
     def _progress(self) -> Progress:

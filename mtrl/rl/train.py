@@ -15,13 +15,15 @@ from mtrl.rl.config import EvaluationConfig, RunConfig
 from mtrl.rl.evaluate import Evaluation, Evaluator
 from mtrl.rl.fragment import Rollout
 from mtrl.rl.performance import PerformanceTracker
+from mtrl.rl.publishing import WeightExport
 from mtrl.rl.replay import Batch, Replay
 from mtrl.rl.sac import MultiTaskSAC
 from mtrl.rl.schedule import Schedule
 from mtrl.rl.telemetry import Telemetry
+from mtrl.rl.updates import Updates, cuda_tapes
 from mtrl.runs import checkpoint
 from mtrl.runs.directory import RunDirectory
-from mtrl.runs.guard import NonFiniteGuard, TrainingError
+from mtrl.runs.guard import TrainingError
 from mtrl.runs.interrupt import Interrupt
 
 
@@ -56,17 +58,21 @@ class Trainer:
         config: RunConfig,
         evaluation: EvaluationConfig,
         in_flight: int = 2,
+        cuda_graphs: bool = True,
     ) -> None:
         self.tasks, self.agent, self.replay = tasks, agent, replay
+        self.updates = Updates(
+            agent, replay, tapes=cuda_tapes(agent, replay) if cuda_graphs else None
+        )
+        self.export = WeightExport(agent.actor)
         self.schedule, self.performance = schedule, performance
         self.collector, self.evaluator = collector, evaluator
         self.directory, self.telemetry, self.interrupt = run, telemetry, interrupt
         self.config, self.evaluation, self.in_flight = config, evaluation, in_flight
         self.sync = schedule.config.mode == "sync"
         self.scaled = False
-        self._performance = performance.tensor(agent.device)
-        self._published = -1
-        self._guard = NonFiniteGuard(agent.device)
+        self._perceive()
+        self._published = self._acting = -1  # versions: the last on its way, the last given out
         self._writer = checkpoint.Writer(run.checkpoints, keep=config.keep_checkpoints)
         self._next_checkpoint = self._next_evaluation = math.inf
 
@@ -106,7 +112,8 @@ class Trainer:
         self.scaled = state["trainer"]["scaled"]
         self.telemetry.wall_s = state["trainer"]["wall_s"]
         self.telemetry.gramians.truncate(self.schedule.updates)
-        self._performance = self.performance.tensor(self.agent.device)
+        self.updates.forget()
+        self._perceive()
 
     def run(self) -> Outcome:
         """Train to the end, or until a signal asks to stop.
@@ -146,10 +153,10 @@ class Trainer:
             for rollout in rollouts:
                 self._ingest(rollout)
         if rollouts and self.performance.source == "training":
-            self._performance = self.performance.tensor(self.agent.device)
+            self._perceive()
 
     def _ingest(self, rollout: Rollout) -> None:
-        self.schedule.env_steps += rollout.env_steps
+        self.schedule.received(rollout.worker, rollout.env_steps)
         for fragment in rollout.fragments:
             self.replay.add(fragment)
             if fragment.episode is not None:
@@ -159,10 +166,7 @@ class Trainer:
         for part, spent in rollout.seconds.items():
             self.telemetry.add_seconds(f"worker_{part}", spent)
         if rollout.policy_version >= 0:
-            self.telemetry.add_seconds(
-                "lag_updates", self.schedule.updates - rollout.policy_version
-            )
-            self.telemetry.add_seconds("lag_count", 1)
+            self.telemetry.lagged(self.schedule.updates - rollout.policy_version)
 
     def _learn(self) -> None:
         due = self.schedule.updates_due
@@ -172,19 +176,17 @@ class Trainer:
         with self.telemetry.timed("learning"):
             burst = due if self.sync else min(due, self.schedule.config.publish_interval)
             for _ in range(burst):
-                with self.telemetry.timed("sampling"):
-                    batch = self.replay.sample(self.agent.config.batch_size)
                 every = self.config.record_interval_updates
                 record = every > 0 and self.schedule.updates % every == 0
-                metrics = self.agent.update(batch, self._performance, record=record)
+                metrics, batch = self.updates(record=record)
                 self.schedule.updates += 1
                 if record:
                     self._record(metrics)
-                self._watch(metrics, batch)
+                self._watch(batch)
                 self.telemetry.learned(metrics, recorded=record)
                 if self.interrupt.signal is not None and not self.sync:
                     break
-        for part, spent in self.agent.take_seconds().items():
+        for part, spent in self.updates.take_seconds().items():
             self.telemetry.add_seconds(part, spent)
 
     def _record(self, metrics: dict[str, Tensor]) -> None:
@@ -198,6 +200,11 @@ class Trainer:
                     metrics.get(f"{part}/weights"),
                     self._performance,
                 )
+
+    def _perceive(self) -> None:
+        """Show the balancing methods how the tasks are doing."""
+        self._performance = self.performance.tensor(self.agent.device)
+        self.updates.set_performance(self._performance)
 
     def _prepare_networks(self) -> None:
         if not self.scaled:
@@ -215,19 +222,25 @@ class Trainer:
                 self.telemetry.counts["resets"] += 1
 
     def _publish(self) -> None:
+        first = self._published < 0
         new = self.schedule.updates - self._published
-        if self._published < 0 or new >= self.schedule.config.publish_interval:
-            with self.telemetry.timed("publish"):
-                self.collector.publish(flat_weights(self.agent.actor), self.schedule.updates)
-            self._published = self.schedule.updates
+        with self.telemetry.timed("publish"):
+            if first or new >= self.schedule.config.publish_interval:
+                self.export.start(self.schedule.updates)
+                self._published = self.schedule.updates
+            taken = self.export.take(wait=first or self.sync)
+            if taken is not None:
+                self.collector.publish(*taken)
+                self._acting = taken[1]
 
     def _request(self) -> None:
         for _ in range(self.in_flight):
             for worker in range(self.collector.num_workers):
                 flying = [self.collector.in_flight(i) for i in range(self.collector.num_workers)]
                 if flying[worker] < self.in_flight and self.schedule.may_request(sum(flying)):
-                    self.collector.request(worker, self.schedule.explore)
-                    self.schedule.requested_env_steps += self.schedule.rollout_env_steps
+                    explore = self.schedule.explore
+                    self.collector.request(worker, explore)
+                    self.schedule.requested(worker, self._acting, explore)
 
     def _evaluate(self) -> None:
         with self.telemetry.timed("evaluation"):
@@ -243,7 +256,7 @@ class Trainer:
         if kind == "eval":
             self.performance.set_evaluation(evaluation.success_rate, env_steps)
             if self.performance.source == "evaluation":
-                self._performance = self.performance.tensor(self.agent.device)
+                self._perceive()
         content = evaluation.to_json(self.tasks.names) | {"at_env_steps": env_steps}
         name = "final" if kind == "final" else f"step_{env_steps:012d}"
         self.directory.write_json(f"eval/{name}.json", content)
@@ -272,10 +285,9 @@ class Trainer:
 
     # Watching, logging and saving.
 
-    def _watch(self, metrics: dict[str, Tensor], batch: Batch) -> None:
-        self._guard.watch(metrics)
+    def _watch(self, batch: Batch) -> None:
         now = self.schedule.updates % self.config.log_interval_updates == 0
-        problem = self._guard.problem(now=now)
+        problem = self.updates.guard.problem(now=now)
         if problem is not None:
             self._fail(problem, batch)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 
 def check_device(name: str) -> None:
@@ -20,3 +21,27 @@ def pick_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
+
+
+def check_precision(precision: str, device: torch.device) -> None:
+    """Refuse TF32 where the device has no such products.
+
+    Raises:
+        ValueError: it has none.
+    """
+    if precision == "tf32" and device.type != "cuda":
+        raise ValueError(
+            f"`precision: tf32` needs a GPU. The device is {device}. Use float32, or bf16."
+        )
+
+
+def set_precision(precision: str) -> None:
+    """Let float32 products on a GPU take TF32 where `precision` is tf32, and not elsewhere."""
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+
+
+def upload(tensor: Tensor, device: torch.device) -> Tensor:
+    """A host tensor on `device`, without waiting for the work that a GPU has been given."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)

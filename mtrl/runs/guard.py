@@ -41,7 +41,7 @@ class NonFiniteGuard:
         masked = [value for name, value in metrics.items() if name.endswith("masked_tasks")]
         if masked:
             any_masked = torch.stack([value > 0 for value in masked]).any()
-            self._masked_streak = torch.where(any_masked, self._masked_streak + 1, 0)
+            self._masked_streak.add_(1).mul_(any_masked)  # in place: see `mtrl.rl.recording`
 
     def problem(self, *, now: bool) -> str | None:
         """What is wrong, or None. Looking is free on the CPU; a device is asked only if `now`."""

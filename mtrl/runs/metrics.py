@@ -60,7 +60,7 @@ class MetricLog:
         for name, value in metrics.items():
             if value.dim() > 1:
                 continue  # facts for the caller, not for a log
-            value = value.detach().to(torch.float64)
+            value = value.detach().to(torch.float64, copy=True)  # the next update may overwrite it
             if name in self._sums:
                 # A checkpoint gives its sums back on the CPU.
                 self._sums[name] = self._sums[name].to(value.device) + value

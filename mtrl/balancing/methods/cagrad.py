@@ -6,7 +6,8 @@ from typing import Literal
 
 from torch import Tensor
 
-from mtrl.balancing.base import Needs, Signals, Weighting
+from mtrl.balancing.base import Needs, Weighting
+from mtrl.balancing.signals import Signals
 from mtrl.balancing.solvers import conflict_averse
 from mtrl.balancing.solving import solve_on_host
 

@@ -7,8 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from mtrl.balancing.base import Needs, Signals, Weighting
+from mtrl.balancing.base import Needs, Weighting
 from mtrl.balancing.gramian import norms
+from mtrl.balancing.signals import Signals
 from mtrl.balancing.solvers import unit_min_norm
 from mtrl.balancing.solving import solve_on_host
 

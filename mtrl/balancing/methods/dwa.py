@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mtrl.balancing.base import Needs, Signals, Weighting
+from mtrl.balancing.base import Needs, Weighting
+from mtrl.balancing.signals import Signals
 
 
 class DWA(Weighting):

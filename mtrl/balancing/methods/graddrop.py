@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mtrl.balancing.base import Aggregator, Needs, Signals
+from mtrl.balancing.base import Aggregator, Needs
 from mtrl.balancing.rng import CounterRandom
+from mtrl.balancing.signals import Signals
 
 
 class GradDrop(Aggregator):

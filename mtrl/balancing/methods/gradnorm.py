@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from mtrl.balancing.adam import Adam
-from mtrl.balancing.base import Needs, Signals, Weighting
+from mtrl.balancing.base import Needs, Weighting
 from mtrl.balancing.gramian import norms
+from mtrl.balancing.signals import Signals
 
 
 class GradNorm(Weighting):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mtrl.balancing.base import Needs, Signals, Weighting
+from mtrl.balancing.base import Needs, Weighting
 from mtrl.balancing.projections import row_weights, vaccinate
 from mtrl.balancing.rng import CounterRandom
+from mtrl.balancing.signals import Signals
 
 
 class GradVac(Weighting):

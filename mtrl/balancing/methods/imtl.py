@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from mtrl.balancing.base import Needs, Signals, Weighting
+from mtrl.balancing.base import Needs, Weighting
 from mtrl.balancing.methods.imtl_l import LossScales
+from mtrl.balancing.signals import Signals
 from mtrl.balancing.solvers import equal_projections
 from mtrl.balancing.solving import solve_on_host
 

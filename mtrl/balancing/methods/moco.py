@@ -7,8 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mtrl.balancing.base import Aggregator, Needs, Signals
+from mtrl.balancing.base import Aggregator, Needs
 from mtrl.balancing.gradients import TaskGradients
+from mtrl.balancing.signals import Signals
 
 
 class MoCo(Aggregator):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mtrl.balancing.base import Needs, Signals, Weighting
+from mtrl.balancing.base import Needs, Weighting
+from mtrl.balancing.signals import Signals
 from mtrl.balancing.solving import BarrierSolver, check_solver, solve_barrier
 
 
@@ -68,4 +69,6 @@ class NashMTL(Weighting):
             self.last_weights.copy_(
                 solve_barrier(self, signals.gramian, target, 1.0, self.solver, self.ridge)
             )
+        else:  # the same facts at every step
+            self.metrics.update(solver_residual=0.0, solver_iterations=0.0, solver_failures=0.0)
         return self.last_weights.clone()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from mtrl.balancing.base import Needs, Signals, Weighting
+from mtrl.balancing.base import Needs, Weighting
 from mtrl.balancing.projections import project_conflicts, row_weights
 from mtrl.balancing.rng import CounterRandom
+from mtrl.balancing.signals import Signals
 
 
 class PCGrad(Weighting):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from mtrl.balancing.base import Needs, Signals, Weighting
+from mtrl.balancing.base import Needs, Weighting
 from mtrl.balancing.omega import performance_weights
+from mtrl.balancing.signals import Signals
 from mtrl.balancing.solving import BarrierSolver, check_solver, solve_barrier
 
 

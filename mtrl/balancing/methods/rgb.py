@@ -7,8 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from mtrl.balancing.base import Aggregator, Needs, Signals
+from mtrl.balancing.base import Aggregator, Needs
 from mtrl.balancing.gramian import cosines, norms
+from mtrl.balancing.signals import Signals
 
 
 class RGB(Aggregator):

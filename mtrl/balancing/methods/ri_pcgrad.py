@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mtrl.balancing.base import Needs, Signals, Weighting
+from mtrl.balancing.base import Needs, Weighting
 from mtrl.balancing.gramian import cosines
 from mtrl.balancing.projections import project_conflicts, row_weights
 from mtrl.balancing.rng import CounterRandom
+from mtrl.balancing.signals import Signals
 
 
 class RIPCGrad(Weighting):

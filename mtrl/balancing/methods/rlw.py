@@ -6,8 +6,9 @@ from typing import Literal
 
 from torch import Tensor
 
-from mtrl.balancing.base import Needs, Signals, Weighting
+from mtrl.balancing.base import Needs, Weighting
 from mtrl.balancing.rng import CounterRandom
+from mtrl.balancing.signals import Signals
 
 
 class RLW(Weighting):

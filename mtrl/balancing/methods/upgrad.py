@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from mtrl.balancing.base import Needs, Signals, Weighting
+from mtrl.balancing.base import Needs, Weighting
+from mtrl.balancing.signals import Signals
 from mtrl.balancing.solvers import dual_cone_weights
 from mtrl.balancing.solving import solve_on_host
 

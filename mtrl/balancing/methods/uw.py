@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from mtrl.balancing.adam import Adam
-from mtrl.balancing.base import Needs, Signals, Weighting
+from mtrl.balancing.base import Needs, Weighting
+from mtrl.balancing.signals import Signals
 
 
 class UW(Weighting):

@@ -18,24 +18,34 @@ from mtrl.rl.schedule import Schedule
     ratio=st.floats(0.01, 3.0),
     rollout=st.integers(1, 300),
     slack=st.integers(0, 500),
+    max_lag=st.integers(1, 400),
     seed=st.integers(0, 99),
     mode=st.sampled_from(["sync", "async"]),
 )
 def test_every_run_ends_with_the_same_counters(
-    total: int, warmup: int, ratio: float, rollout: int, slack: int, seed: int, mode: str
+    total: int,
+    warmup: int,
+    ratio: float,
+    rollout: int,
+    slack: int,
+    max_lag: int,
+    seed: int,
+    mode: str,
 ) -> None:
     config = ScheduleConfig(
         total_env_steps=total,
         warmup_env_steps=warmup,
         updates_per_env_step=ratio,
         slack_env_steps=slack,
+        max_policy_lag=max_lag,
         mode=mode,  # type: ignore[arg-type]
     )
-    schedule, chance, in_flight = Schedule(config, rollout), random.Random(seed), 0
+    schedule, chance = Schedule(config, rollout), random.Random(seed)
+    flying: list[tuple[int, str, int]] = []  # worker, explore, version
     for _ in range(200_000):
         if schedule.done:
             break
-        moves = []
+        moves, in_flight = [], len(flying)
         if in_flight < 4 and schedule.may_request(in_flight):
             moves.append("request")
         if in_flight:
@@ -45,16 +55,21 @@ def test_every_run_ends_with_the_same_counters(
         assert moves, "neither side may move: the run would hang"
         move = chance.choice(moves)
         if move == "request":
-            in_flight += 1
-            schedule.requested_env_steps += rollout
-            if mode == "async" and in_flight > 1:
+            flying.append((chance.randrange(3), schedule.explore, schedule.updates))
+            worker, explore, version = flying[-1]
+            schedule.requested(worker, version, explore)
+            if mode == "async" and in_flight:
                 paid = warmup + schedule.updates / ratio
                 assert schedule.requested_env_steps <= paid + slack + rollout + 1e-6
         elif move == "receive":
-            in_flight -= 1
-            schedule.env_steps += rollout
+            # Each worker answers in order; which worker is next is chance.
+            worker = chance.choice(flying)[0]
+            i = next(i for i, (asked, _, _) in enumerate(flying) if asked == worker)
+            schedule.received(flying.pop(i)[0], rollout)
         else:
             schedule.updates += 1
+            lags = [schedule.updates - v for _, explore, v in flying if explore == "policy"]
+            assert max(lags, default=0) <= max_lag
         assert schedule.updates <= max(0, schedule.env_steps - warmup) * ratio + 1e-6
     assert schedule.done
     assert schedule.env_steps == -(-total // rollout) * rollout
@@ -66,7 +81,7 @@ def test_warm_up_acts_at_random_then_follows_the_policy() -> None:
     seen = []
     while schedule.may_request(0):
         seen.append(schedule.explore)
-        schedule.requested_env_steps += 10
+        schedule.requested(0, 0, schedule.explore)
     assert seen == ["uniform", "uniform", "policy", "policy"]
 
 
