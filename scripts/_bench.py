@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import importlib.metadata
 import json
 import os
@@ -12,7 +13,9 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+Spent = TypeVar("Spent")
 
 # Read when Ray is imported, which the scripts do after this: an embedded Ray listens on 127.0.0.1 only.
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
@@ -25,19 +28,25 @@ def thread_seconds(call: Callable[[], Any]) -> float:
     return time.thread_time() - start
 
 
-def interleave(calls: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
-    """CPU seconds of each call in each round; the calls take turns, the order alternates.
+def take_turns(turns: Mapping[str, Callable[[], Spent]], rounds: int) -> dict[str, list[Spent]]:
+    """What each turn returns in each round; the order of the turns alternates.
 
     One round before the first one counted warms caches up.
     """
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(rounds + 1):
-        order = list(calls) if turn % 2 else list(reversed(calls))
+    results: dict[str, list[Spent]] = {name: [] for name in turns}
+    for number in range(rounds + 1):
+        order = list(turns) if number % 2 else list(reversed(turns))
         for name in order:
-            seconds = thread_seconds(calls[name])
-            if turn:
-                times[name].append(seconds)
-    return times
+            result = turns[name]()
+            if number:
+                results[name].append(result)
+    return results
+
+
+def interleave(calls: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+    """CPU seconds of each call in each round; the calls take turns, the order alternates."""
+    clocked = {name: functools.partial(thread_seconds, call) for name, call in calls.items()}
+    return take_turns(clocked, rounds)
 
 
 def paired_ratio(numerator: Sequence[float], denominator: Sequence[float]) -> float:

@@ -213,6 +213,7 @@ _SECTIONS: list[tuple[str, str, Callable[[str, dict], list[dict]]]] = [
     ("Task gradients of the twin critics", "learner", _learner_rows),
     ("Whole update", "update", _update_rows),
     ("Weight solver", "solver", _solver_rows),
+    ("Against metaworld-algorithms", "peers", lambda _, r: r["comparison"]),
     ("Training, wall time", "train", _facts),
     ("What one learner takes in", "ingest", _facts),
 ]  # fmt: skip
@@ -237,6 +238,17 @@ def _provenance(results: Results) -> list[str]:
         )
         lines.append(
             f"- `{name}`: `{about['command']}`, {about['date'][:16]}, {about['processor']},"
-            f" {about['cores']} cores, load {about['load']:.1f}, {versions}"
+            f" {about['cores']} cores, load {about['load']:.1f}, {versions}{_peer(result)}"
         )
     return lines
+
+
+def _peer(result: dict[str, Any]) -> str:
+    """Which commit of another framework was measured, and on what."""
+    about = result.get("peer")
+    if about is None:
+        return ""
+    commit = about["commit"][:7] + (", modified" if about["modified"] else "")
+    packages = ("python", "jax", "flax", "optax", "mujoco", "metaworld", "numpy", "gymnasium")
+    versions = ", ".join(f"{key} {about[key]}" for key in packages)
+    return f"; against {about['name']} ({commit}) on {versions}"
