@@ -14,7 +14,10 @@ OBS, ACTION = 39, 4
 
 
 def agent(args: argparse.Namespace, method: str, **options: object) -> MultiTaskSAC:
-    """A learner with a method's options; `args` has tasks, width, depth, layer_norm and seed."""
+    """A learner with a method's options.
+
+    `args` has tasks, width, depth, layer_norm, batch and seed, and may have device and precision.
+    """
     widths = [args.width] * args.depth
     return MultiTaskSAC(
         args.tasks,
@@ -23,10 +26,12 @@ def agent(args: argparse.Namespace, method: str, **options: object) -> MultiTask
         networks=NetworkConfig(
             widths, widths, actor_layer_norm=args.layer_norm, critic_layer_norm=args.layer_norm
         ),
-        sac=SACConfig(),
+        sac=SACConfig(batch_size=args.batch),
         balancing=BalancingConfig(),
         method=method,
         method_options=options,
+        device=getattr(args, "device", "cpu"),
+        precision=getattr(args, "precision", "float32"),
         seed=args.seed,
     )
 

@@ -74,6 +74,14 @@ def test_update() -> None:
     assert all(record["ops"] > 100 and record["ms"] > 0 for record in result["methods"])
 
 
+def test_gpu_bench_runs_call_by_call_on_a_cpu() -> None:
+    result = _json("bench_gpu", "--device", "cpu", "--updates", "2", *TINY, "--precision", "bf16")
+
+    assert {record["way"] for record in result["methods"]} == {"call by call"}
+    assert result["difference"] == 0.0  # the CPU agrees with itself
+    assert all(record["ms"] > 0 for record in result["methods"])
+
+
 def test_rollout() -> None:
     result = _json("bench_rollout", *ONE_TASK, "--widths", "8", "--chunk", "5", "--chunks", "2")
 

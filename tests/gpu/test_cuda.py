@@ -1,0 +1,83 @@
+"""On a GPU: `scripts/test -m gpu`. Without one these fail, which is what they should say."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mtrl.rl.config import BalancingConfig, SACConfig
+from mtrl.rl.publishing import WeightExport
+from mtrl.rl.replay import Replay
+from mtrl.rl.sac import MultiTaskSAC
+from mtrl.rl.updates import Updates, cuda_tapes
+from tests.helpers import NETWORKS, make_fragment
+
+pytestmark = pytest.mark.gpu
+METHODS = {
+    "ls": {},
+    "famo": {},
+    "pcgrad": {},
+    "sam_gs": {},
+    "rgb": {},
+    "pivrg": {"solver": "device"},
+    "nash_mtl": {"solver": "newton"},  # asks the host
+}
+
+
+def make_updates(method: str, *, recorded: bool) -> Updates:
+    sac = SACConfig(batch_size=8, actor_interval=2)
+    agent = MultiTaskSAC(
+        3,
+        4,
+        2,
+        networks=NETWORKS,
+        sac=sac,
+        balancing=BalancingConfig(),
+        method=method,
+        method_options=METHODS[method],
+        device="cuda",
+    )
+    replay = Replay(3, 40, 4, 2, discount=0.99, device="cuda", seed=1)
+    for task in range(3):
+        replay.add(make_fragment(15, task=task))
+    updates = Updates(agent, replay, tapes=cuda_tapes(agent, replay) if recorded else None)
+    updates.set_performance(torch.tensor([0.2, 0.9, float("nan")]))
+    return updates
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_replayed_updates_are_the_same(method: str) -> None:
+    plain, recorded = (make_updates(method, recorded=r) for r in (False, True))
+    for i in range(20):
+        for updates in (plain, recorded):
+            if i == 10:
+                updates.replay.add(make_fragment(10, task=1, start=3.0))
+            updates(record=i == 12)
+    assert recorded.recorded
+    for wanted, got in zip(
+        plain.agent.critic.parameters(), recorded.agent.critic.parameters(), strict=True
+    ):
+        torch.testing.assert_close(wanted, got, rtol=1e-4, atol=1e-6)
+
+
+def test_a_replayed_update_never_waits_for_the_device() -> None:
+    updates = make_updates("pivrg", recorded=True)
+    for _ in range(8):
+        updates()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(8):
+            updates()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_weights_arrive_as_they_were() -> None:
+    updates = make_updates("ls", recorded=True)
+    export = WeightExport(updates.agent.actor)
+    expected = torch.cat([p.detach().flatten() for p in updates.agent.actor.parameters()]).cpu()
+    export.start(3)
+    updates()
+    taken = export.take(wait=True)
+    assert taken is not None
+    assert torch.equal(torch.from_numpy(taken[0]), expected)
