@@ -38,18 +38,22 @@ def flat_weights(actor: TaskNetwork) -> NDArray[np.float32]:
 
 
 class ActingPolicy:
-    """The actor for rollouts: batched, one row per task, one thread, no gradients.
+    """The actor for rollouts: batched, one thread, no gradients.
 
     Args:
         actor: the network; its parameters are overwritten by :meth:`load`.
         config: for the bounds of the log standard deviation.
+        rows_per_task: e, rows of each task in every call.
     """
 
-    def __init__(self, actor: TaskNetwork, config: NetworkConfig) -> None:
+    def __init__(
+        self, actor: TaskNetwork, config: NetworkConfig, *, rows_per_task: int = 1
+    ) -> None:
         self.actor = actor.requires_grad_(False).eval()
         self.config = config
+        self.rows_per_task = rows_per_task
         self.version = 0
-        self._layers = _layers(actor)
+        self._layers = _layers(actor, rows_per_task)
 
     def load(self, weights: NDArray[np.float32], version: int) -> None:
         """Take published weights; nothing is copied when the version is already here."""
@@ -63,13 +67,13 @@ class ActingPolicy:
                 " networks differ from this worker's."
             )
         torch.nn.utils.vector_to_parameters(vector, self.actor.parameters())
-        self._layers = _layers(self.actor)
+        self._layers = _layers(self.actor, self.rows_per_task)
         self.version = version
 
     def act(
         self, obs: NDArray[np.float32], noise: NDArray[np.float32] | None
     ) -> NDArray[np.float32]:
-        """Actions for one row per task, `[m, obs] -> [m, action]`; `noise=None` is deterministic."""
+        """Actions, `[m e, obs] -> [m e, action]`, row i for task i // e; deterministic without noise."""
         # Every call counts here: between two of these the simulator has emptied the caches. No
         # parameter requires a gradient, so no mode has to be entered; numpy's calls on ten rows
         # cost a third of torch's.
@@ -86,10 +90,10 @@ class ActingPolicy:
         return np.tanh(mean)
 
 
-def _layers(actor: TaskNetwork) -> list[Callable[[Tensor], Tensor]]:
-    """The network as few operations on one row per task, `[m, obs] -> [m, 2 action]`.
+def _layers(actor: TaskNetwork, rows_per_task: int) -> list[Callable[[Tensor], Tensor]]:
+    """The network as few operations on task-major rows, `[m e, obs] -> [m e, 2 action]`.
 
-    The first layer's rows of the one-hot become a bias per task.
+    The first layer's rows of the one-hot become a bias per row.
     """
     layers: list[Callable[[Tensor], Tensor]] = []
     trunk, m = actor.trunk, actor.num_tasks
@@ -97,7 +101,8 @@ def _layers(actor: TaskNetwork) -> list[Callable[[Tensor], Tensor]]:
     for i in range(trunk.depth):
         weight, bias = values[f"weight_{i}"], values[f"bias_{i}"]
         if i == 0 and actor.task_one_hot:
-            weight, bias = weight[:-m], bias + weight[-m:]
+            rows = (bias + weight[-m:]).repeat_interleave(rows_per_task, 0)
+            weight, bias = weight[:-m], rows
         layers.append(partial(_affine, weight, bias))
         if i < trunk.hidden:
             if trunk.layer_norm:
@@ -117,4 +122,5 @@ def _normalise(scale: Tensor, shift: Tensor, rows: Tensor) -> Tensor:
 
 
 def _heads(weight: Tensor, bias: Tensor, rows: Tensor) -> Tensor:
-    return torch.baddbmm(bias, rows.unsqueeze(1), weight).squeeze(1)
+    per_task = rows.view(len(weight), -1, rows.shape[1])
+    return torch.baddbmm(bias, per_task, weight).flatten(0, 1)
