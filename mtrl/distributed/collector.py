@@ -54,6 +54,7 @@ class RayCollector:
         num_workers: actors.
         rollout_steps: T.
         seed: of the run.
+        envs_per_task: environments of each task in a worker.
         reward_normalization: passed to the samplers.
         cpus_per_worker: CPUs that an actor reserves.
         max_restarts: deaths survived over the run.
@@ -69,6 +70,7 @@ class RayCollector:
         num_workers: int,
         rollout_steps: int,
         seed: int,
+        envs_per_task: int = 1,
         reward_normalization: str = "none",
         cpus_per_worker: float = 1.0,
         max_restarts: int = 20,
@@ -85,6 +87,7 @@ class RayCollector:
         self._options = {
             "seed": seed,
             "num_workers": num_workers,
+            "envs_per_task": envs_per_task,
             "reward_normalization": reward_normalization,
         }
         self._published: tuple[Any, int] | None = None

@@ -141,7 +141,7 @@ def train(
         collector, evaluator = _workers(config, tasks, interrupt, state)
         stack.callback(collector.close)
         stack.callback(evaluator.close)
-        schedule = Schedule(config.schedule, config.collect.rollout_steps * len(tasks))
+        schedule = Schedule(config.schedule, config.collect.rollout_env_steps(len(tasks)))
         performance = PerformanceTracker(
             len(tasks), config.balancing.window, config.balancing.performance
         )
@@ -230,20 +230,24 @@ def _workers(
 ) -> tuple[Collector, Evaluator]:
     saved = state["collector"] if state else None
     collect = config.collect
+    options: dict[str, Any] = {
+        "seed": config.seed,
+        "num_workers": collect.num_workers,
+        "envs_per_task": collect.envs_per_task,
+        "reward_normalization": config.env.reward_normalization,
+    }
     if collect.collector == "ray":
         from mtrl.distributed.collector import RayCollector
 
         collector = RayCollector(
             tasks,
             config.networks,
-            num_workers=collect.num_workers,
             rollout_steps=collect.rollout_steps,
-            seed=config.seed,
-            reward_normalization=config.env.reward_normalization,
             cpus_per_worker=config.ray.cpus_per_worker,
             max_restarts=collect.max_restarts,
             interrupt=interrupt,
             state=saved,
+            **options,
         )
         collector.wait_until_ready()
         return collector, _evaluator(config, tasks, interrupt)
@@ -251,15 +255,8 @@ def _workers(
     from mtrl.distributed.worker import acting_policy
 
     def make_sampler(worker: int, incarnation: int) -> Sampler:
-        return Sampler(
-            tasks,
-            acting_policy(tasks, config.networks),
-            seed=config.seed,
-            worker=worker,
-            num_workers=collect.num_workers,
-            incarnation=incarnation,
-            reward_normalization=config.env.reward_normalization,
-        )
+        policy = acting_policy(tasks, config.networks, collect.envs_per_task)
+        return Sampler(tasks, policy, worker=worker, incarnation=incarnation, **options)
 
     local = LocalCollector(make_sampler, collect.num_workers, collect.rollout_steps, saved)
     return local, _evaluator(config, tasks, interrupt)

@@ -17,10 +17,10 @@ from mtrl.rl.fragment import Rollout
 from mtrl.rl.sampler import Sampler
 
 
-def acting_policy(tasks: TaskSet, networks: NetworkConfig) -> ActingPolicy:
+def acting_policy(tasks: TaskSet, networks: NetworkConfig, rows_per_task: int = 1) -> ActingPolicy:
     """A policy for acting; its weights arrive later."""
     actor = build_actor(len(tasks), tasks.obs_dim, tasks.action_dim, networks)
-    policy = ActingPolicy(actor, networks)
+    policy = ActingPolicy(actor, networks, rows_per_task=rows_per_task)
     policy.version = -1  # nothing published yet, not even version 0
     return policy
 
@@ -29,13 +29,20 @@ def acting_policy(tasks: TaskSet, networks: NetworkConfig) -> ActingPolicy:
 # rollout of the old one cannot be mistaken for the new one's.
 @ray.remote(max_restarts=0, max_task_retries=0)
 class RolloutWorker:
-    """Steps one environment of every task; calls are answered in order."""
+    """Steps environments of every task; calls are answered in order."""
 
     def __init__(
-        self, tasks: TaskSet, networks: NetworkConfig, state: dict[str, Any] | None, **options: Any
+        self,
+        tasks: TaskSet,
+        networks: NetworkConfig,
+        state: dict[str, Any] | None,
+        *,
+        envs_per_task: int,
+        **options: Any,
     ) -> None:
         torch.set_num_threads(1)
-        self.sampler = Sampler(tasks, acting_policy(tasks, networks), **options)
+        policy = acting_policy(tasks, networks, envs_per_task)
+        self.sampler = Sampler(tasks, policy, envs_per_task=envs_per_task, **options)
         if state is not None:
             self.sampler.load_state_dict(state)
 

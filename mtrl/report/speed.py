@@ -71,14 +71,14 @@ _TARGETS: list[tuple[str, str, tuple[str | dict[str, Any], ...]]] = [
     ("fast step over bare physics", "<= 1.7", ("env", "of_means", "fast/floor")),
     ("fast reset over original", "<= 0.55", ("reset", "mean", "fast/original")),
     (
-        "worker's loop over bare steps, 3x400",
+        "worker's loop over bare steps, 3x400, 4 environments a task",
         "<= 1.10",
-        ("rollout", "widths", {"width": 400}, "loop/steps"),
+        ("rollout", "widths", {"width": 400, "envs per task": 4}, "loop/steps"),
     ),
     (
-        "worker's loop over bare steps, 3x1024",
+        "worker's loop over bare steps, 3x1024, 8 environments a task",
         "<= 1.30",
-        ("rollout", "widths", {"width": 1024}, "loop/steps"),
+        ("rollout", "widths", {"width": 1024, "envs per task": 8}, "loop/steps"),
     ),
     ("Ray's overhead at 50 steps, %", "<= 4", ("ray", "chunks", {"chunk": 50}, "overhead %")),
     ("Ray's overhead at 200 steps, %", "<= 1", ("ray", "chunks", {"chunk": 200}, "overhead %")),

@@ -44,18 +44,22 @@ def flat_weights(actor: TaskNetwork) -> NDArray[np.float32]:
 
 
 class ActingPolicy:
-    """The actor for rollouts: batched, one row per task, one thread, no gradients.
+    """The actor for rollouts: batched, one thread, no gradients.
 
     Args:
         actor: the network; its parameters are overwritten by :meth:`load`.
         config: for the bounds of the log standard deviation.
+        rows_per_task: e, rows of each task in every call.
     """
 
-    def __init__(self, actor: TaskNetwork, config: NetworkConfig) -> None:
+    def __init__(
+        self, actor: TaskNetwork, config: NetworkConfig, *, rows_per_task: int = 1
+    ) -> None:
         self.actor = actor.requires_grad_(False).eval()
         self.config = config
+        self.rows_per_task = rows_per_task
         self.version = 0
-        self._layers = _layers(actor)
+        self._forward = _Forward(actor, rows_per_task)
 
     def load(self, weights: NDArray[np.float32], version: int) -> None:
         """Take published weights; nothing is copied when the version is already here."""
@@ -69,58 +73,62 @@ class ActingPolicy:
                 " networks differ from this worker's."
             )
         torch.nn.utils.vector_to_parameters(vector, self.actor.parameters())
-        self._layers = _layers(self.actor)
+        self._forward = _Forward(self.actor, self.rows_per_task)
         self.version = version
 
     def act(
         self, obs: NDArray[np.float32], noise: NDArray[np.float32] | None
     ) -> NDArray[np.float32]:
-        """Actions for one row per task, `[m, obs] -> [m, action]`; `noise=None` is deterministic."""
-        # Every call counts here: between two of these the simulator has emptied the caches. No
-        # parameter requires a gradient, so no mode has to be entered; numpy's calls on ten rows
-        # cost a third of torch's.
-        rows = torch.from_numpy(obs)
-        for layer in self._layers:
-            rows = layer(rows)
-        output = rows.numpy()
-        actions = output.shape[1] // 2
-        mean = output[:, :actions]
+        """Actions, `[m e, obs] -> [m e, action]`, row i for task i // e; deterministic without noise."""
+        mean, log_std = self._forward(obs)
         if noise is not None:
             low, high = self.config.log_std_min, self.config.log_std_max
-            log_std = np.minimum(np.maximum(output[:, actions:], low), high)
-            mean = mean + np.exp(log_std) * noise
+            mean = mean + np.exp(np.minimum(np.maximum(log_std, low), high)) * noise
         return np.tanh(mean)
 
 
-def _layers(actor: TaskNetwork) -> list[Callable[[Tensor], Tensor]]:
-    """The network as few operations on one row per task, `[m, obs] -> [m, 2 action]`.
+class _Forward:
+    """The network as few operations on task-major rows, `[m e, obs] -> 2 x [m e, action]`.
 
-    The first layer's rows of the one-hot become a bias per task.
+    Between two of these the simulators have emptied the caches, so that every call counts, and torch's
+    most: memory is given out once and numpy's views of it are taken once. No parameter requires a
+    gradient, so no mode has to be entered. The first layer's rows of the one-hot become a bias per row.
     """
-    layers: list[Callable[[Tensor], Tensor]] = []
-    trunk, m = actor.trunk, actor.num_tasks
-    values = {name: value.detach()[0] for name, value in trunk.named_parameters()}
-    for i in range(trunk.depth):
-        weight, bias = values[f"weight_{i}"], values[f"bias_{i}"]
-        if i == 0 and actor.task_one_hot:
-            weight, bias = weight[:-m], bias + weight[-m:]
-        layers.append(partial(_affine, weight, bias))
-        if i < trunk.hidden:
-            if trunk.layer_norm:
-                layers.append(partial(_normalise, values[f"scale_{i}"][0], values[f"shift_{i}"][0]))
-            layers.append(torch.relu_)
-    if actor.head_weight is not None and actor.head_bias is not None:
-        layers.append(partial(_heads, actor.head_weight.detach()[0], actor.head_bias.detach()[0]))
-    return layers
+
+    def __init__(self, actor: TaskNetwork, rows_per_task: int) -> None:
+        self._calls: list[Callable[[], object]] = []
+        trunk, m, e = actor.trunk, actor.num_tasks, rows_per_task
+        values = {name: value.detach()[0] for name, value in trunk.named_parameters()}
+        weight, bias = values["weight_0"], values["bias_0"]
+        if actor.task_one_hot:
+            weight, bias = weight[:-m], (bias + weight[-m:]).repeat_interleave(e, 0)
+        rows = torch.empty(m * e, len(weight))
+        self._obs = rows.numpy()
+        for i in range(trunk.depth):
+            if i:
+                weight, bias = values[f"weight_{i}"], values[f"bias_{i}"]
+            out = torch.empty(m * e, weight.shape[1])
+            self._calls.append(partial(torch.addmm, bias, rows, weight, out=out))
+            if i < trunk.hidden:
+                if trunk.layer_norm:
+                    scale, shift = values[f"scale_{i}"][0], values[f"shift_{i}"][0]
+                    self._calls.append(partial(_normalise, scale, shift, out))
+                self._calls.append(partial(torch.relu_, out))
+            rows = out
+        if actor.head_weight is not None and actor.head_bias is not None:
+            weight, bias = actor.head_weight.detach()[0], actor.head_bias.detach()[0]
+            out = torch.empty(m, e, weight.shape[2])
+            self._calls.append(partial(torch.baddbmm, bias, rows.view(m, e, -1), weight, out=out))
+            rows = out.flatten(0, 1)
+        self._mean, self._log_std = np.split(rows.numpy(), 2, axis=1)
+
+    def __call__(self, obs: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Mean and log standard deviation; the next call overwrites them."""
+        self._obs[:] = obs
+        for call in self._calls:
+            call()
+        return self._mean, self._log_std
 
 
-def _affine(weight: Tensor, bias: Tensor, rows: Tensor) -> Tensor:
-    return torch.addmm(bias, rows, weight)
-
-
-def _normalise(scale: Tensor, shift: Tensor, rows: Tensor) -> Tensor:
-    return F.layer_norm(rows, scale.shape, scale, shift)
-
-
-def _heads(weight: Tensor, bias: Tensor, rows: Tensor) -> Tensor:
-    return torch.baddbmm(bias, rows.unsqueeze(1), weight).squeeze(1)
+def _normalise(scale: Tensor, shift: Tensor, rows: Tensor) -> None:
+    rows.copy_(F.layer_norm(rows, scale.shape, scale, shift))

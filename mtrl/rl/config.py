@@ -131,7 +131,9 @@ class CollectConfig:
 
     Attributes:
         collector: `ray` (workers as Ray actors) or `local` (in this process, for debugging).
-        num_workers: workers; each steps one environment of every task.
+        num_workers: workers; each steps environments of every task in lockstep.
+        envs_per_task: environments of each task in a worker, each with about 20 MB of simulator. The
+            policy acts for all of them at once, so its time per step falls with their number.
         rollout_steps: steps of each environment in one rollout.
         in_flight: rollouts requested ahead from each worker.
         max_restarts: worker deaths survived before the run fails.
@@ -139,9 +141,14 @@ class CollectConfig:
 
     collector: Literal["ray", "local"] = "ray"
     num_workers: Annotated[int, Ge(1)] = 1
+    envs_per_task: Annotated[int, Ge(1), Le(64)] = 1
     rollout_steps: Annotated[int, Ge(1), Le(10_000)] = 200
     in_flight: Annotated[int, Ge(1), Le(8)] = 2
     max_restarts: Annotated[int, Ge(0)] = 20
+
+    def rollout_env_steps(self, num_tasks: int) -> int:
+        """Environment steps in one rollout of one worker."""
+        return self.rollout_steps * self.envs_per_task * num_tasks
 
 
 @dataclass(frozen=True)

@@ -29,10 +29,10 @@ class Episode:
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """Consecutive steps of one task within one episode.
+    """Consecutive steps of one environment within one episode.
 
     Attributes:
-        task: index of the task.
+        task: index of its task.
         obs: `[T+1, obs_dim]` float32; `obs[t + 1]` is the true successor of step t, also at the end of
             an episode.
         action: `[T, action_dim]` float32 in [-1, 1].
@@ -60,7 +60,7 @@ class Rollout:
         worker, incarnation, sequence: identify it; a restarted worker is its next incarnation.
         policy_version: updates that the acting policy had seen; -1 for uniformly random actions.
         env_steps: environment steps taken, those of diverged episodes included.
-        fragments: in the order of tasks, then time.
+        fragments: in the order of tasks, then environments, then time.
         seconds: wall time by part: `policy`, `simulation`, `reset`.
     """
 

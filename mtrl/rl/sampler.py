@@ -1,4 +1,4 @@
-"""Steps one environment of every task in lockstep and cuts what happens into fragments."""
+"""Steps environments of every task in lockstep and cuts what happens into fragments."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from mtrl.rl.reward import RunningRewardScale
 class _Trace:
     """One environment's current episode."""
 
+    task: int
     limit: int
     partial: bool
     start: int = 0  # step of the current rollout that its next fragment begins with
@@ -35,25 +36,26 @@ class _Buffers:
     """A rollout's steps, time-major: what the environments return is the policy's next batch.
 
     Attributes:
-        obs: `[T+1, m, obs]`; after an episode's last step, the next one's first observation.
-        action: `[T, m, action]`.
-        reward: `[T, m]`.
+        obs: `[T+1, n, obs]`; after an episode's last step, the next one's first observation.
+        action: `[T, n, action]`.
+        reward: `[T, n]`.
     """
 
     def __init__(self, steps: int, first: NDArray[np.float32], action_dim: int) -> None:
-        m, obs_dim = first.shape
-        self.obs = np.empty((steps + 1, m, obs_dim), np.float32)
+        n, obs_dim = first.shape
+        self.obs = np.empty((steps + 1, n, obs_dim), np.float32)
         self.obs[0] = first
-        self.action = np.empty((steps, m, action_dim), np.float32)
-        self.reward = np.empty((steps, m), np.float32)
+        self.action = np.empty((steps, n, action_dim), np.float32)
+        self.reward = np.empty((steps, n), np.float32)
 
-    def fragment(self, task: int, start: int, stop: int, episode: Episode | None) -> Fragment:
-        """Steps `start` to `stop` of a task, copied: what follows overwrites the last observation."""
+    def fragment(self, index: int, trace: _Trace, stop: int, episode: Episode | None) -> Fragment:
+        """An environment's steps up to `stop`, copied: what follows overwrites the last observation."""
+        start = trace.start
         return Fragment(
-            task,
-            self.obs[start : stop + 1, task].copy(),
-            self.action[start:stop, task].copy(),
-            self.reward[start:stop, task].copy(),
+            trace.task,
+            self.obs[start : stop + 1, index].copy(),
+            self.action[start:stop, index].copy(),
+            self.reward[start:stop, index].copy(),
             False,
             episode,
         )
@@ -63,13 +65,14 @@ class Sampler:
     """A worker's inside: plain Python, so that it runs in this process or as a Ray actor.
 
     Args:
-        tasks: names and goals; one environment of each is built.
-        policy: acts on `[m, obs]` at once.
+        tasks: names and goals.
+        policy: acts on all environments at once; for `envs_per_task` rows of each task.
         seed: of the run.
         worker: index of the worker; environments' streams depend on (run, worker, environment).
-        num_workers: for staggering the first resets over workers and tasks.
+        num_workers: for staggering the first resets over workers, tasks and environments.
         incarnation: counts the restarts of this worker.
         reward_normalization: `none` or `running`.
+        envs_per_task: e. Environment `i` of `n = m e` is of task `i // e`.
     """
 
     def __init__(
@@ -82,27 +85,31 @@ class Sampler:
         num_workers: int = 1,
         incarnation: int = 0,
         reward_normalization: str = "none",
+        envs_per_task: int = 1,
     ) -> None:
         self.policy = policy
         self.worker = worker
         self.incarnation = incarnation
         self.action_dim = tasks.action_dim
-        m = len(tasks)
-        streams = [sub_environment_seed(seed, worker, incarnation, i) for i in range(m)]
-        self.envs = [tasks.build(i, stream) for i, stream in enumerate(streams)]
-        # Index m is beyond every environment: the worker's own stream, for exploration noise.
-        self.rng = np.random.default_rng(sub_environment_seed(seed, worker, incarnation, m))
+        m, e = len(tasks), envs_per_task
+        n = m * e
+        streams = [sub_environment_seed(seed, worker, incarnation, i) for i in range(n)]
+        self.envs = [tasks.build(i // e, stream) for i, stream in enumerate(streams)]
+        # Index n is beyond every environment: the worker's own stream, for exploration noise.
+        self.rng = np.random.default_rng(sub_environment_seed(seed, worker, incarnation, n))
+        # One per task, not per environment: within a worker, a reward has one meaning at a time.
         self.scales = [
             RunningRewardScale() if reward_normalization == "running" else None for _ in range(m)
         ]
         # The first episodes have different lengths, so that later resets (each as long as 100 steps)
-        # do not all fall on the same step of the lockstep batch.
+        # do not all fall on the same step of the lockstep batch; those of one task are far apart.
         self.traces = []
-        self.obs = np.empty((m, tasks.obs_dim), np.float32)  # where each environment is now
+        self.obs = np.empty((n, tasks.obs_dim), np.float32)  # where each environment is now
         for i, env in enumerate(self.envs):
-            share = (i * num_workers + worker + 1) / (m * num_workers)
+            task, copy = divmod(i, e)
+            share = ((copy * m + task) * num_workers + worker + 1) / (n * num_workers)
             limit = max(1, round(share * env.horizon))
-            self.traces.append(_Trace(limit, partial=limit < env.horizon))
+            self.traces.append(_Trace(task, limit, partial=limit < env.horizon))
             self.obs[i], _ = env.reset()
 
     def rollout(self, steps: int, sequence: int, *, explore: str = "policy") -> Rollout:
@@ -113,7 +120,6 @@ class Sampler:
             sequence: number of this rollout, echoed.
             explore: `policy` samples from the policy, `uniform` draws actions from [-1, 1].
         """
-        m = len(self.envs)
         clock = {"policy": 0.0, "simulation": 0.0, "reset": 0.0}
         fragments: list[list[Fragment]] = [[] for _ in self.envs]
         buffers = _Buffers(steps, self.obs, self.action_dim)
@@ -138,7 +144,8 @@ class Sampler:
                 if fragment is not None:
                     fragments[i].append(fragment)
                     before = time.perf_counter()
-                    self.traces[i] = _Trace(env.horizon, partial=False, start=step + 1)
+                    task = self.traces[i].task
+                    self.traces[i] = _Trace(task, env.horizon, partial=False, start=step + 1)
                     buffers.obs[step + 1, i], _ = env.reset()
                     spent = time.perf_counter() - before
                     clock["reset"] += spent
@@ -147,14 +154,14 @@ class Sampler:
 
         for i, trace in enumerate(self.traces):
             if trace.start < steps:
-                fragments[i].append(buffers.fragment(i, trace.start, steps, None))
+                fragments[i].append(buffers.fragment(i, trace, steps, None))
         self.obs = buffers.obs[steps].copy()
         return Rollout(
             worker=self.worker,
             incarnation=self.incarnation,
             sequence=sequence,
             policy_version=-1 if explore == "uniform" else self.policy.version,
-            env_steps=steps * m,
+            env_steps=steps * len(self.envs),
             fragments=[fragment for pieces in fragments for fragment in pieces],
             seconds=clock,
         )
@@ -175,13 +182,13 @@ class Sampler:
         obs, reward, _, truncated, info = env.step(buffers.action[step, index])
         if info["diverged"]:
             # That step is not a transition: what came before it is kept.
-            return buffers.fragment(index, trace.start, step, trace.summary(diverged=True))
+            return buffers.fragment(index, trace, step, trace.summary(diverged=True))
         trace.length += 1
         trace.total_reward += reward
         trace.success |= bool(info["success"])
-        scale = self.scales[index]
+        scale = self.scales[trace.task]
         buffers.obs[step + 1, index] = obs
         buffers.reward[step, index] = reward if scale is None else scale(reward)
         if truncated or trace.length >= trace.limit:
-            return buffers.fragment(index, trace.start, step + 1, trace.summary())
+            return buffers.fragment(index, trace, step + 1, trace.summary())
         return None

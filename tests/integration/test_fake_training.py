@@ -102,12 +102,14 @@ def check_policy(run: Path) -> None:
         policy.act(obs, 3)
 
 
+@pytest.mark.parametrize("envs", [1, 2])
 def test_kill_and_resume_ends_with_the_same_counters(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], envs: int
 ) -> None:
-    assert main(["train", *SMALL, f"run.directory={tmp_path / 'whole'}"]) == 0
+    job = [*SMALL, f"collect.envs_per_task={envs}"]
+    assert main(["train", *job, f"run.directory={tmp_path / 'whole'}"]) == 0
     base = tmp_path / "killed"
-    command = [sys.executable, "-m", "mtrl", "train", *SMALL, f"run.directory={base}"]
+    command = [sys.executable, "-m", "mtrl", "train", *job, f"run.directory={base}"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
@@ -154,10 +156,12 @@ def test_a_signal_stops_with_a_checkpoint(tmp_path: Path, number: signal.Signals
     assert final_state(run)["schedule"]["env_steps"] > 0
 
 
-def test_sync_training_is_reproducible(tmp_path: Path) -> None:
+@pytest.mark.parametrize("envs", [1, 4])
+def test_sync_training_is_reproducible(tmp_path: Path, envs: int) -> None:
     contents = []
     for name in ("a", "b"):
-        assert main(["train", *SMALL, f"run.directory={tmp_path / name}"]) == 0
+        options = [f"run.directory={tmp_path / name}", f"collect.envs_per_task={envs}"]
+        assert main(["train", *SMALL, *options]) == 0
         contents.append((only_run(tmp_path / name) / "metrics.jsonl").read_bytes())
     assert contents[0] == contents[1]
     assert contents[0].count(b"\n") > 3
@@ -192,6 +196,8 @@ def test_starting_from_another_run(tmp_path: Path, capsys: pytest.CaptureFixture
         (["sac.batch_size=300000"], 2, ["replay.capacity"]),
         (["collect.num_workers=0"], 2, ["collect.num_workers"]),
         (["collect.num_workers=-1"], 2, ["collect.num_workers"]),
+        (["collect.envs_per_task=0"], 2, ["collect.envs_per_task", "1"]),
+        (["collect.envs_per_task=1.5"], 2, ["collect.envs_per_task"]),
         (["schedule.mode=async"], 2, ["schedule.mode", "ray"]),
         (["device=cuda"], 2, ["device", "GPU"]),
         (["balancing.performance=evaluation"], 2, ["evaluation.interval_env_steps"]),

@@ -140,12 +140,14 @@ def test_the_evaluators_agree(fake_tasks: TaskSet) -> None:
     assert remote.full(weights, 5) == local.full(weights, 5)
 
 
-def test_sync_training_is_the_same_through_ray(tmp_path: Path) -> None:
+@pytest.mark.parametrize("envs", [1, 2])
+def test_sync_training_is_the_same_through_ray(tmp_path: Path, envs: int) -> None:
     contents = []
     for collector in ("local", "ray"):
         options = [
             f"run.directory={tmp_path / collector}", f"collect.collector={collector}",
             "collect.num_workers=2", "ray.cpus_per_worker=0.5", "run.tensorboard=false",
+            f"collect.envs_per_task={envs}",
             "schedule.total_env_steps=3000", "schedule.warmup_env_steps=900",
             "evaluation.interval_env_steps=1500", "evaluation.final=false",
         ]  # fmt: skip

@@ -83,11 +83,11 @@ def test_gpu_bench_runs_call_by_call_on_a_cpu() -> None:
 
 
 def test_rollout() -> None:
-    result = _json("bench_rollout", *ONE_TASK, "--widths", "8", "--chunk", "5", "--chunks", "2")
+    sizes = ["--widths", "8", "--envs-per-task", "1,2", "--chunk", "5", "--chunks", "2"]
+    result = _json("bench_rollout", *ONE_TASK, *sizes)
 
-    (row,) = result["widths"]
-    assert row["width"] == 8
-    assert min(row["loop"], row["steps"], row["loop/steps"]) > 0
+    assert [(row["width"], row["envs per task"]) for row in result["widths"]] == [(8, 1), (8, 2)]
+    assert all(min(r["loop"], r["steps"], r["loop/steps"]) > 0 for r in result["widths"])
 
 
 def test_train() -> None:

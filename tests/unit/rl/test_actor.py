@@ -19,20 +19,22 @@ NETWORKS = {
 }
 
 
+@pytest.mark.parametrize("rows", [1, 3])
 @pytest.mark.parametrize("options", NETWORKS.values(), ids=NETWORKS.keys())
-def test_acts_as_the_network_after_each_load(options: dict) -> None:
+def test_acts_as_the_network_after_each_load(options: dict, rows: int) -> None:
     config = NetworkConfig([16, 16], [16], log_std_min=-1.0, log_std_max=0.1, **options)
-    policy = ActingPolicy(build_actor(M, OBS, ACTION, config), config)
+    policy = ActingPolicy(build_actor(M, OBS, ACTION, config), config, rows_per_task=rows)
     rng = np.random.default_rng(0)
-    obs = rng.standard_normal((M, OBS), dtype=np.float32)
-    noise = rng.standard_normal((M, ACTION), dtype=np.float32)
+    obs = rng.standard_normal((M * rows, OBS), dtype=np.float32)
+    noise = rng.standard_normal((M * rows, ACTION), dtype=np.float32)
     for version in (1, 2):
         actor = build_actor(M, OBS, ACTION, config)
         for parameter in actor.parameters():
             torch.nn.init.normal_(parameter, std=0.5)
         policy.load(flat_weights(actor), version)
         with torch.no_grad():
-            mean, log_std = actor(torch.from_numpy(obs)[:, None])[0, :, 0].chunk(2, dim=-1)
+            task_major = torch.from_numpy(obs).view(M, rows, OBS)
+            mean, log_std = actor(task_major)[0].flatten(0, 1).chunk(2, dim=-1)
             bounded = squash_log_std(log_std, config.log_std_min, config.log_std_max)
             sampled, _ = sample_squashed(mean, bounded, torch.from_numpy(noise))
 

@@ -14,9 +14,10 @@ from mtrl.rl.sampler import Sampler
 from tests.helpers import NETWORKS
 
 
-def make_sampler(tasks: TaskSet, worker: int = 0, **options: object) -> Sampler:
-    defaults: dict = {"seed": 0, "worker": worker, "num_workers": 2}
-    return Sampler(tasks, acting_policy(tasks, NETWORKS), **(defaults | options))
+def make_sampler(tasks: TaskSet, worker: int = 0, envs: int = 1, **options: object) -> Sampler:
+    policy = acting_policy(tasks, NETWORKS, envs)
+    defaults: dict = {"seed": 0, "worker": worker, "num_workers": 2, "envs_per_task": envs}
+    return Sampler(tasks, policy, **(defaults | options))
 
 
 def of_task(sampler: Sampler, task: int, rollouts: int, steps: int) -> list[Fragment]:
@@ -54,10 +55,50 @@ def test_the_successor_at_a_time_limit_is_the_true_one(fake_tasks: TaskSet) -> N
         assert np.allclose(moves[inside], expected[inside], atol=1e-6)
 
 
-def test_first_resets_are_staggered_over_tasks_and_workers(fake_tasks: TaskSet) -> None:
-    limits = [t.limit for worker in (0, 1) for t in make_sampler(fake_tasks, worker).traces]
+@pytest.mark.parametrize("envs", [1, 3])
+def test_first_resets_are_staggered_over_workers_tasks_and_environments(
+    fake_tasks: TaskSet, envs: int
+) -> None:
+    workers = [make_sampler(fake_tasks, worker, envs).traces for worker in (0, 1)]
+    limits = [trace.limit for traces in workers for trace in traces]
     assert len(set(limits)) == len(limits)
-    assert all(t.partial for t in make_sampler(fake_tasks).traces)
+    assert all(trace.partial for trace in workers[0])
+    for task in range(3):  # those of one task are spread over the horizon
+        own = sorted(t.limit for traces in workers for t in traces if t.task == task)
+        assert max(np.diff([0, *own])) <= 1 + fake_tasks.horizon / envs
+
+
+@pytest.mark.parametrize("envs", [1, 3])
+def test_each_environment_has_the_stream_of_its_index(fake_tasks: TaskSet, envs: int) -> None:
+    sampler = make_sampler(fake_tasks, envs=envs)
+    n = 3 * envs
+    for i in range(n):
+        twin = fake_tasks.build(i // envs, sub_environment_seed(0, 0, 0, i))
+        assert np.array_equal(sampler.obs[i], twin.reset()[0].astype(np.float32))
+    own = np.random.default_rng(sub_environment_seed(0, 0, 0, n))
+    expected = own.uniform(-1, 1, (4, n, 2)).astype(np.float32)
+    fragments = sampler.rollout(4, 0, explore="uniform").fragments
+    assert np.array_equal(np.concatenate([f.action for f in fragments], 0)[:4], expected[:, 0])
+
+
+def test_several_environments_of_each_task(fake_tasks: TaskSet) -> None:
+    envs, steps, horizon = 3, 13, fake_tasks.horizon
+    sampler = make_sampler(fake_tasks, envs=envs)
+    limits = {task: [t.limit for t in sampler.traces if t.task == task] for task in range(3)}
+    episodes: dict[int, int] = dict.fromkeys(range(3), 0)
+    for sequence in range(4):
+        rollout = sampler.rollout(steps, sequence)
+        assert rollout.env_steps == 3 * envs * steps
+        assert [f.task for f in rollout.fragments] == sorted(f.task for f in rollout.fragments)
+        for task in range(3):
+            fragments = [f for f in rollout.fragments if f.task == task]
+            assert sum(map(len, fragments)) == envs * steps
+            assert all(f.obs.shape == (len(f) + 1, 4) for f in fragments)
+            assert all(f.action.shape == (len(f), 2) for f in fragments)
+            episodes[task] += sum(f.episode is not None for f in fragments)
+    taken = 4 * steps
+    for task, first in limits.items():
+        assert episodes[task] == sum(1 + (taken - limit) // horizon for limit in first)
 
 
 def test_divergence_ends_the_episode_and_keeps_what_was_good(fake_tasks: TaskSet) -> None:
@@ -98,18 +139,21 @@ def test_same_seed_same_rollouts_and_workers_differ(fake_tasks: TaskSet) -> None
         return actions(**options)
 
     assert np.array_equal(pinned(), pinned())
+    assert np.array_equal(pinned(envs=2), pinned(envs=2))
     assert not np.array_equal(pinned(), pinned(worker=1))
     assert not np.array_equal(pinned(), pinned(incarnation=1))
 
 
-def test_running_reward_normalisation_carries_over(fake_tasks: TaskSet) -> None:
-    sampler = make_sampler(fake_tasks, reward_normalization="running")
-    raw = make_sampler(fake_tasks)
+@pytest.mark.parametrize("envs", [1, 2])
+def test_running_reward_normalisation_carries_over(fake_tasks: TaskSet, envs: int) -> None:
+    sampler = make_sampler(fake_tasks, envs=envs, reward_normalization="running")
+    raw = make_sampler(fake_tasks, envs=envs)
     scaled, plain = sampler.rollout(15, 0, explore="uniform"), raw.rollout(15, 0, explore="uniform")
     for a, b in zip(scaled.fragments, plain.fragments, strict=True):
         assert np.allclose(a.reward, b.reward, rtol=0.05)  # the variance starts at 1
         assert a.episode == b.episode  # returns are of the simulator's rewards
-    other = make_sampler(fake_tasks, reward_normalization="running")
+    assert len(sampler.scales) == 3, "environments of one task share its scale"
+    other = make_sampler(fake_tasks, envs=envs, reward_normalization="running")
     other.load_state_dict(sampler.state_dict())
     assert other.state_dict() == sampler.state_dict()
     scale = sampler.scales[0]
