@@ -75,6 +75,21 @@ def test_device_version_agrees_with_the_host(kind: str, m: int, exponent: float)
     assert float(residual) < 1e-7
 
 
+@pytest.mark.parametrize("exponent", [0.5, 1.0])
+@pytest.mark.parametrize("m", [3, 10])
+def test_device_version_is_certified_for_nearly_opposed_gradients(m: int, exponent: float) -> None:
+    """Where a fixed number of steps is hardest: all rows but a thousandth of one sum to zero."""
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        matrix = rng.standard_normal((m, 2000))
+        matrix[-1] = 1e-3 * matrix[-1] - matrix[:-1].sum(0)
+        matrix *= 10.0 ** rng.uniform(-2, 2, (m, 1))
+        _, residual = power_barrier_on_device(
+            torch.from_numpy(matrix @ matrix.T), torch.linspace(0.7, 1.4, m).double(), exponent
+        )
+        assert float(residual) < 1e-4
+
+
 @pytest.mark.parametrize("gap", [1e-2, 1e-4, 1e-6])
 @pytest.mark.parametrize("exponent", [0.5, 1.0])
 def test_nearly_opposed_pair_is_closed_form(gap: float, exponent: float) -> None:
