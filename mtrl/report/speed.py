@@ -231,10 +231,7 @@ def _notes(folder: Path) -> list[str]:
 def _provenance(results: Results) -> list[str]:
     lines = []
     for name, result in results.items():
-        about = result.get("machine")
-        if about is None:  # printed before the scripts described the machine
-            lines.append(f"- `{name}`: `{result['command']}`, load {result['load_average']:.1f}")
-            continue
+        about = result["machine"]
         versions = ", ".join(
             f"{key} {about[key]}"
             for key in ("python", "torch", "mujoco", "metaworld", "numpy", "ray")
