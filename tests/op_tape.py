@@ -26,6 +26,9 @@ class OpTape(TorchDispatchMode):
     def stop(self) -> None:
         self.__exit__(None, None, None)
 
+    def abandon(self) -> None:
+        self.stop()
+
     @torch.no_grad()
     def replay(self) -> None:
         for func, args, kwargs, out in self.work:

@@ -11,7 +11,13 @@ from torch import Tensor, nn
 
 from mtrl.balancing.base import GRADIENTS, Aggregator, Needs, Weighting
 from mtrl.balancing.diagnostics import step_diagnostics
-from mtrl.balancing.gradients import LossFunction, Mode, TaskGradients, task_gradients
+from mtrl.balancing.gradients import (
+    LossFunction,
+    Mode,
+    TaskGradients,
+    full_precision,
+    task_gradients,
+)
 from mtrl.balancing.gramian import conflict_metrics
 from mtrl.balancing.host import on_host
 from mtrl.balancing.multi_tensor import scale_
@@ -44,7 +50,7 @@ class Balancer:
         mode: see :func:`mtrl.balancing.gradients.task_gradients`.
 
     Attributes:
-        gramian: `[m, m]` of the last step on the gradient path, for whoever records it.
+        gramian: `[m, m]` of the last step on the gradient path that was no replay, for whoever keeps it.
         seconds: spent in the method so far, Gramian and combination included, as the host sees it: on a
             device that is the time to give the work out.
     """
@@ -188,7 +194,8 @@ class Balancer:
         """What the method answers, and its facts; on the host where it cannot be recorded."""
 
         def answer() -> tuple[T, MethodMetrics]:
-            return method(), dict(self.method.metrics)
+            with full_precision():
+                return method(), dict(self.method.metrics)
 
         start = time.perf_counter()
         if self.method.capturable:

@@ -48,7 +48,7 @@ class TaskGradients:
         a few thousand coordinates at a time, and the partial products are summed in float64;
         float64 blocks stay float64.
         """
-        with _full_precision():
+        with full_precision():
             products = [
                 torch.bmm(piece, piece.mT)
                 for rows in self._rows()
@@ -60,7 +60,7 @@ class TaskGradients:
     def dot(self, vector: Tensor) -> Tensor:
         """Products of each row with `vector [n]`, `[m]` float64."""
         total = torch.zeros(self.num_tasks, dtype=torch.float64, device=vector.device)
-        with _full_precision():
+        with full_precision():
             for block, part in zip(self.blocks, self._split(vector), strict=True):
                 total += (block.flatten(1) @ part.to(block.dtype)).double()
         return total
@@ -216,7 +216,8 @@ def _piece_size(n: int) -> int:
 
 
 @contextlib.contextmanager
-def _full_precision() -> Iterator[None]:
+def full_precision() -> Iterator[None]:
+    """Inside, float32 products on a GPU take no TF32."""
     if not torch.cuda.is_available() or not torch.backends.cuda.matmul.allow_tf32:
         yield
         return

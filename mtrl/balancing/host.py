@@ -42,7 +42,10 @@ def recorded_by(recorder: Recorder | None) -> Iterator[None]:
 def on_host(call: Callable[[], T]) -> T:
     """Run `call`: it reads tensors from outside and returns tensors, numbers, or lists or dicts of them.
 
-    While an update is recorded it will run again at every replay, on what the tensors hold then.
+    While an update is recorded it will run again at every replay, on what the tensors hold then; what
+    it returns keeps its memory. Numbers come back as tensors on the host, to be passed on with
+    the metrics: a recorded operation must not read them. What is kept between calls (a cached
+    Gramian) has to be there before the first one, or it is computed on the host, once for all.
     """
     return call() if _recorder is None else _recorder.on_host(call)
 

@@ -153,9 +153,9 @@ class Signals:
     def prepare(self) -> None:
         """Compute what is kept here now, so that code on the host finds it and does not compute it."""
         if self._losses is not None:
-            assert self.finite_losses is not None
+            _ = self.finite_losses
         if self._gradients is not None:
-            assert self.gramian is not None
+            _ = self.gramian
 
     def finite_rows(self) -> Tensor:
         """`[m]` booleans: whether what is known of a task, gradient and loss, is finite."""

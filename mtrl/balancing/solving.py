@@ -58,7 +58,9 @@ def solve_barrier(
     """
     if solver == "device":
         weights, residual = power_barrier_on_device(gramian, target, exponent, ridge=ridge)
-        method.metrics.update(solver_residual=residual, solver_failures=(residual > 1e-6).double())
+        method.metrics.update(
+            solver_residual=residual, solver_failures=(~(residual <= 1e-6)).double()
+        )
         return weights
     host_target = target.double().cpu().numpy()
     if solver == "scipy":

@@ -46,8 +46,9 @@ class TrainConfig:
             later layer that names another method drops them.
         seed: of everything but the goals.
         device: of the learner; `auto` takes a GPU when there is one.
-        precision: of the products in the trunks. `tf32` (GPU only) rounds their inputs to 10 bits,
-            `bf16` to 7; everything else, Gramians included, stays in float32.
+        precision: of the networks' products: `tf32` (GPU only) rounds their inputs to 10 bits; `bf16`
+            computes the trunks in it. Parameters, Gramians, methods, losses and optimisers stay in
+            float32 or better.
         cuda_graphs: on a GPU, record updates once and replay them; false runs them call by call.
         learner_threads: CPU threads of the learner; 0 leaves torch's own choice.
     """

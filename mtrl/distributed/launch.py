@@ -64,6 +64,12 @@ def check(config: TrainConfig) -> None:
             "`schedule.mode: async` needs workers beside the learner; `collect.collector` is local."
             " Use `schedule.mode=sync`, or `collect.collector=ray`."
         )
+    if config.schedule.max_policy_lag < config.schedule.publish_interval:
+        raise ValueError(
+            f"`schedule.max_policy_lag` ({config.schedule.max_policy_lag} updates) should be at least"
+            f" `schedule.publish_interval` ({config.schedule.publish_interval}): a policy is that old"
+            " before the next one is given out. Raise the one or lower the other."
+        )
     if config.networks.log_std_min >= config.networks.log_std_max:
         raise ValueError(
             f"`networks.log_std_min` ({config.networks.log_std_min}) should be below"

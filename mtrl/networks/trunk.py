@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 
@@ -26,7 +27,9 @@ class Trunk(nn.Module):
         out_features: of one more linear layer, without ReLU; None for none.
         out_bound: of that layer's uniform initialisation.
         layer_norm: LayerNorm in the hidden layers.
-        product_dtype: what rows and weights are rounded to for products; None leaves them.
+        product_dtype: of products: rows, weights and biases are rounded to it, and what comes out
+            (LayerNorm and the weights' gradients before they are widened) is of it; None leaves all
+            in the parameters' type.
     """
 
     def __init__(
@@ -108,6 +111,7 @@ class _TaskLinear(torch.autograd.Function):
         return torch.baddbmm(bias[0].to(rows.dtype), rows, weight[0].to(rows.dtype))
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
         """Gradients of the rows, and of weights and biases for each task."""
         (grad,) = grads

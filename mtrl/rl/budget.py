@@ -9,6 +9,7 @@ LEARNER = {
     "ingest": "taking in rollouts (longer rollouts help)",
     "sampling": "replay sampling (smaller batches help)",
     "gradients": "task gradients (a GPU, smaller networks or smaller batches help)",
+    "recorded": "replayed updates (smaller networks or smaller batches help)",
     "balancing": "the balancing method (larger batches, or a method that needs less, help)",
     "optimiser": "optimisers and target networks (smaller networks help)",
     "publish": "publishing weights (a longer schedule.publish_interval helps)",
@@ -16,6 +17,7 @@ LEARNER = {
     "checkpoint": "checkpoints (a longer interval or a faster disk help)",
 }
 """Parts of the learner's time, and what to do where one is the largest."""
+INSIDE = ("sampling", "recorded", "balancing", "optimiser")  # parts of `learning`
 WORKERS = ("simulation", "policy", "reset")
 
 
@@ -33,7 +35,7 @@ def time_shares(seconds: Mapping[str, float], span: float, num_workers: int) -> 
         one worker's time, with `worker_idle` for the rest of it.
     """
     spent = dict(seconds)
-    inside = sum(spent.get(part, 0.0) for part in ("sampling", "balancing", "optimiser"))
+    inside = sum(spent.get(part, 0.0) for part in INSIDE)
     spent["gradients"] = max(0.0, spent.pop("learning", 0.0) - inside)
     shares = {part: spent.get(part, 0.0) / span for part in LEARNER}
     for part in WORKERS:

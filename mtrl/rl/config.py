@@ -112,8 +112,8 @@ class ScheduleConfig:
             takes whichever is ready.
         slack_env_steps: how far (async) collection may run ahead of the ratio.
         publish_interval: updates between two versions of the policy sent to workers.
-        max_policy_lag: how many updates the learner may be ahead of the oldest policy that a worker is
-            still acting with; beyond, it waits for that worker.
+        max_policy_lag: how many updates the learner may be ahead (async) of the oldest policy that a
+            worker is still acting with; beyond, it waits for that worker.
     """
 
     total_env_steps: Annotated[int, Ge(0)] = 20_000_000

@@ -8,8 +8,11 @@ state, rings, the state of generators), and whatever has to run on the host says
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import time
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
@@ -32,6 +35,10 @@ class Tape(Protocol):
         """The stretch ends here."""
         ...
 
+    def abandon(self) -> None:
+        """Stop without carrying anything out: what was to be recorded failed."""
+        ...
+
     def replay(self) -> None:
         """Do it again."""
         ...
@@ -49,12 +56,16 @@ class Recording(Generic[T]):
         self._new_tape = new_tape
         self._steps: list[Callable[[], None]] = []
         self._open: Tape | None = None
-        self._begin()
+        self.host_seconds = 0.0  # spent in calls on the host since this was last set to zero
         try:
+            self._begin()
             with recorded_by(self):
                 self.result = call()
-        finally:
             self._end()
+        except BaseException:
+            if self._open is not None:
+                self._open.abandon()
+            raise
 
     def replay(self) -> T:
         """Carry the call out again; the result is the same tensors with new contents."""
@@ -62,31 +73,29 @@ class Recording(Generic[T]):
             step()
         return self.result
 
-    @property
-    def stretches(self) -> int:
-        """Stretches of device work: one more than calls on the host."""
-        return (len(self._steps) + 1) // 2
-
     def on_host(self, call: Callable[[], Any]) -> Any:
-        """See `mtrl.balancing.host.Recorder`: numbers in the answer become tensors on the host."""
+        """See `mtrl.balancing.host.Recorder`."""
         self._end()
         with recorded_by(None):
             kept = pytree.tree_map(_own, call())
 
         def again() -> None:
+            start = time.perf_counter()
             with recorded_by(None):
                 fresh = pytree.tree_leaves(call())
             for old, new in zip(pytree.tree_leaves(kept), fresh, strict=True):
                 if isinstance(old, Tensor):
                     old.copy_(torch.as_tensor(new), non_blocking=True)
+            self.host_seconds += time.perf_counter() - start
 
         self._steps.append(again)
         self._begin()
         return kept
 
     def _begin(self) -> None:
-        self._open = self._new_tape()
-        self._open.start()
+        tape = self._new_tape()
+        tape.start()
+        self._open = tape
 
     def _end(self) -> None:
         if self._open is not None:
@@ -99,7 +108,7 @@ def _own(value: Any) -> Any:
     """Memory of the recording's own for what a call on the host returned."""
     if isinstance(value, Tensor):
         return value.clone()
-    return torch.tensor(value) if isinstance(value, bool | int | float) else value
+    return torch.tensor(value) if isinstance(value, Real) else value
 
 
 class CudaTape:
@@ -122,20 +131,32 @@ class CudaTape:
     def start(self) -> None:
         """Wait for what was given out before, then record."""
         torch.cuda.synchronize()
-        gc.collect()  # a tensor freed while recording would be freed on the wrong stream
+        gc.collect()  # memory freed while recording would stay with the graph
+        torch.cuda.empty_cache()
         self._context = torch.cuda.stream(self._stream)
         self._context.__enter__()
-        # Other threads (a checkpoint being written) go on using the device meanwhile.
-        self._graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+        try:
+            self._graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+        except BaseException:
+            self._context.__exit__(None, None, None)
+            raise
 
     def stop(self) -> None:
         """Recording on a device does nothing yet, so replay it once."""
-        try:
-            self._graph.capture_end()
-        finally:
-            self._context.__exit__(None, None, None)
+        self._leave()
         self._graph.replay()
+
+    def abandon(self) -> None:
+        """See :class:`Tape`; the capture has failed, and says so once more."""
+        with contextlib.suppress(RuntimeError):
+            self._leave()
 
     def replay(self) -> None:
         """Give the whole stretch to the device, on the current stream."""
         self._graph.replay()
+
+    def _leave(self) -> None:
+        try:
+            self._graph.capture_end()
+        finally:
+            self._context.__exit__(None, None, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,8 +32,8 @@ class MultiTaskSAC:
         method: name of the balancing method; the actor's may differ (see :attr:`methods`).
         method_options: its options.
         device: where everything lives.
-        precision: `bf16` rounds rows and weights of the trunks for products; parameters, losses,
-            optimisers and what is done with gradients stay in float32.
+        precision: `bf16` computes the trunks' products in it (`networks.Trunk`); parameters, heads,
+            losses, optimisers and what is done with gradients stay in float32.
         seed: of initialisation, action noise and the methods.
     """
 
@@ -177,6 +178,8 @@ class MultiTaskSAC:
         self.updates = state["updates"]
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
+            for group in optimizer.param_groups:  # the checkpoint may come from another device
+                group["capturable"] = self.device.type == "cuda"
         for name, balancer in self.balancers.items():
             balancer.load_state_dict(state["balancers"][name])
         self._init_rng.set_state(state["init_rng"])
@@ -308,6 +311,9 @@ class MultiTaskSAC:
     def _adam(self, parameters: list[nn.Parameter], lr: float) -> torch.optim.Adam:
         # `capturable`: the step count lies on the device, where a recorded update can advance it.
         on_gpu = self.device.type == "cuda"
+        if on_gpu:  # the first updates are not recorded, and torch advises against that
+            message = "This instance was constructed with capturable=True"
+            warnings.filterwarnings("ignore", message=message)
         eps = self.config.adam_eps
         return torch.optim.Adam(parameters, lr=lr, eps=eps, fused=True, capturable=on_gpu)
 

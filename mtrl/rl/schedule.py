@@ -17,8 +17,8 @@ class Schedule:
     is less than `slack_env_steps` ahead of the updates done. In `sync` mode the loop performs all due
     updates before it requests again, so collection cannot run ahead.
 
-    The age of the policies that act is bounded too: no update is due that would leave one in use
-    `max_policy_lag` updates behind, so that a worker that is held up holds up the learner.
+    In `async` mode the age of the policies that act is bounded too: no update is due that would leave
+    one in use `max_policy_lag` updates behind, so that a worker that is held up holds up the learner.
 
     Args:
         config: the ratio and the totals.
@@ -47,13 +47,24 @@ class Schedule:
     @property
     def updates_due(self) -> int:
         """Updates that the data received so far allows."""
+        return max(0, int(min(self._granted, self._lag_limit)) - self.updates)
+
+    @property
+    def held_by_lag(self) -> bool:
+        """Whether an update waits for a worker with an old policy: time to give out the newest one."""
+        return self._granted > self.updates >= self._lag_limit
+
+    @property
+    def _granted(self) -> int:
         after_warmup = max(0, self.env_steps - self.config.warmup_env_steps)
-        allowed = int(after_warmup * self.config.updates_per_env_step + 1e-9)
-        oldest = min(
-            (versions[0] for versions in self._acting.values() if versions), default=math.inf
-        )
-        limit = min(allowed + self.extra_updates, oldest + self.config.max_policy_lag)
-        return max(0, int(limit) - self.updates)
+        return int(after_warmup * self.config.updates_per_env_step + 1e-9) + self.extra_updates
+
+    @property
+    def _lag_limit(self) -> float:
+        if self.config.mode == "sync":
+            return math.inf
+        oldest = [versions[0] for versions in self._acting.values() if versions]
+        return min(oldest, default=math.inf) + self.config.max_policy_lag
 
     @property
     def done(self) -> bool:

@@ -225,10 +225,12 @@ class Trainer:
         first = self._published < 0
         new = self.schedule.updates - self._published
         with self.telemetry.timed("publish"):
-            if first or new >= self.schedule.config.publish_interval:
+            held = self.schedule.held_by_lag and new > 0
+            if first or held or new >= self.schedule.config.publish_interval:
                 self.export.start(self.schedule.updates)
                 self._published = self.schedule.updates
-            taken = self.export.take(wait=first or self.sync)
+            # With nothing to learn from yet, the next request may as well have the newest policy.
+            taken = self.export.take(wait=first or self.sync or self.schedule.updates_due == 0)
             if taken is not None:
                 self.collector.publish(*taken)
                 self._acting = taken[1]

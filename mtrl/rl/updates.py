@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import time
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +16,7 @@ from mtrl.rl.replay import Batch, Replay
 from mtrl.rl.sac import Metrics, MultiTaskSAC
 from mtrl.runs.guard import NonFiniteGuard
 
-_WARM_UP = 3  # updates before one is recorded: libraries set themselves up, optimisers their state
+_WARM_UP = 2  # updates of a form before it is recorded: libraries and optimisers set themselves up
 
 
 class Updates:
@@ -41,8 +43,8 @@ class Updates:
         self._tapes = tapes
         self._recordings: dict[bool, Recording[tuple[Metrics, Batch]]] = {}
         self._performance = torch.full((replay.num_tasks,), torch.nan, device=agent.device)
-        self._done = 0
-        self._sampling_seconds = 0.0
+        self._seen = {True: 0, False: 0}  # updates call by call of each form
+        self._seconds = {"sampling": 0.0, "recorded": 0.0}
 
     def __call__(self, *, record: bool = False) -> tuple[Metrics, Batch]:
         """One update.
@@ -54,14 +56,19 @@ class Updates:
             Its metrics and its batch; the next update may overwrite both.
         """
         actor = self.agent.actor_due
-        if self._tapes is None or record or self._done < _WARM_UP:
+        recording = self._recordings.get(actor)
+        if record or self._tapes is None or (recording is None and self._seen[actor] < _WARM_UP):
             result = self._step(actor, record)
-        elif actor in self._recordings:
-            result = self._recordings[actor].replay()
-        else:
+            self._seen[actor] += 1
+        elif recording is None:
             result = self._first(actor, self._tapes)
+        else:
+            start = time.perf_counter()
+            result = recording.replay()
+            self._seconds["recorded"] += time.perf_counter() - start - recording.host_seconds
+            self.agent.balancers["critic"].seconds += recording.host_seconds
+            recording.host_seconds = 0.0
         self.agent.updates += 1
-        self._done += 1
         return result
 
     def set_performance(self, values: Tensor) -> None:
@@ -71,7 +78,7 @@ class Updates:
     def forget(self) -> None:
         """Drop recordings: state has been exchanged, not changed in place."""
         self._recordings.clear()
-        self._done = 0
+        self._seen = {True: 0, False: 0}
 
     @property
     def recorded(self) -> bool:
@@ -81,15 +88,18 @@ class Updates:
     def take_seconds(self) -> dict[str, float]:
         """Seconds spent in parts of updates since the last call, as the host sees them.
 
-        A replayed update has no parts, so nothing is counted for it.
+        Of replayed updates it sees the methods' work on the host, and `recorded` for all the rest.
         """
-        spent = {"sampling": self._sampling_seconds} | self.agent.take_seconds()
-        self._sampling_seconds = 0.0
+        spent = self._seconds | self.agent.take_seconds()
+        self._seconds = dict.fromkeys(self._seconds, 0.0)
         return spent
 
     def _first(self, actor: bool, tapes: Callable[[], Callable[[], Tape]]) -> tuple[Metrics, Batch]:
+        before = copy.deepcopy(self._state())
         try:
             recording = Recording(lambda: self._step(actor, False), tapes())
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError as error:
             warnings.warn(
                 f"Updates cannot be recorded as CUDA graphs, so they run call by call, several times"
@@ -98,14 +108,30 @@ class Updates:
             )
             self._tapes = None
             self.forget()
+            self._restore(before)  # stretches before the one that failed have been carried out
             return self._step(actor, False)
         self._recordings[actor] = recording
         return recording.result
 
+    def _state(self) -> dict[str, Any]:
+        return {
+            "agent": self.agent.state_dict(),
+            "sampling": self.replay.generator.get_state(),
+            "guard": self.guard.state_dict(),
+        }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        # A generator that a recording has failed with may stay unusable: new ones take their place.
+        self.agent.noise_rng = torch.Generator(self.agent.device)
+        self.replay.generator = torch.Generator(self.agent.device)
+        self.agent.load_state_dict(state["agent"])
+        self.replay.generator.set_state(state["sampling"])
+        self.guard.load_state_dict(state["guard"])
+
     def _step(self, actor: bool, record: bool) -> tuple[Metrics, Batch]:
         start = time.perf_counter()
         batch = self.replay.sample(self.agent.config.batch_size)
-        self._sampling_seconds += time.perf_counter() - start
+        self._seconds["sampling"] += time.perf_counter() - start
         metrics = self.agent.step(batch, self._performance, actor=actor, record=record)
         self.guard.watch(metrics)
         return metrics, batch

@@ -22,7 +22,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-FORMAT = 1
+FORMAT = 2  # 2: stacked networks (decision D15)
 _TENSOR = "$tensor"
 _ITEMS = "$items"
 

@@ -43,6 +43,15 @@ class NonFiniteGuard:
             any_masked = torch.stack([value > 0 for value in masked]).any()
             self._masked_streak.add_(1).mul_(any_masked)  # in place: see `mtrl.rl.recording`
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """The counts."""
+        return {"bad": self._bad, "masked_streak": self._masked_streak}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Restore :meth:`state_dict`."""
+        self._bad.copy_(state["bad"])
+        self._masked_streak.copy_(state["masked_streak"])
+
     def problem(self, *, now: bool) -> str | None:
         """What is wrong, or None. Looking is free on the CPU; a device is asked only if `now`."""
         if not (self._on_cpu or now):

@@ -200,6 +200,8 @@ def test_starting_from_another_run(tmp_path: Path, capsys: pytest.CaptureFixture
         (["collect.envs_per_task=1.5"], 2, ["collect.envs_per_task"]),
         (["schedule.mode=async"], 2, ["schedule.mode", "ray"]),
         (["device=cuda"], 2, ["device", "GPU"]),
+        (["precision=tf32"], 2, ["precision", "GPU"]),
+        (["schedule.max_policy_lag=10"], 2, ["max_policy_lag", "publish_interval"]),
         (["balancing.performance=evaluation"], 2, ["evaluation.interval_env_steps"]),
         (["method=sam_gs", "balancing.head_scaling=weights"], 2, ["head_scaling", "sam_gs"]),
         (["--resume", "nowhere"], 2, ["--resume"]),
