@@ -15,11 +15,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from mtrl.balancing import METHODS, Aggregator, Balancer, build
 from mtrl.balancing.host import may_read, on_host, recorded_by
 from mtrl.networks import TaskNetwork
-from mtrl.rl.config import SACConfig
+from mtrl.rl.config import BalancingConfig, SACConfig
 from mtrl.rl.recording import Recording, Tape
-from mtrl.rl.replay import Replay
+from mtrl.rl.replay import Batch, Replay
+from mtrl.rl.sac import MultiTaskSAC
 from mtrl.rl.updates import Updates, cuda_tapes
-from tests.helpers import make_agent, make_fragment
+from mtrl.runs.guard import NonFiniteGuard
+from tests.helpers import NETWORKS, make_agent, make_batch, make_fragment
 from tests.op_tape import OpTape
 
 M = 3
@@ -38,7 +40,7 @@ def tapes() -> Callable[[], Tape]:
 
 
 def make_updates(method: str, options: Mapping[str, Any], *, recorded: bool) -> Updates:
-    sac = SACConfig(batch_size=8, actor_interval=2, min_temperature=0.1)
+    sac = SACConfig(batch_size=8, actor_interval=2, min_temperature=0.1, reward_scaling="mean")
     agent = make_agent(method, sac=sac, **options)
     replay = Replay(M, 40, 4, 2, discount=0.99, seed=1)
     for task in range(M):
@@ -219,10 +221,6 @@ def test_nothing_crosses_to_or_from_the_device(variant: tuple[str, dict[str, Any
     def losses(values: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         return network(rows, values).square().mean((0, 2, 3)), {}
 
-    class NoHost:
-        def on_host(self, call: Callable[[], Any]) -> Any:
-            raise AssertionError("asks the host")
-
     performance = torch.rand(M, device="meta")
     with recorded_by(NoHost()), _OneDevice(), warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -242,3 +240,52 @@ def test_moving_a_checkpoint_between_devices_keeps_optimisers_recordable() -> No
     second.agent.load_state_dict(state)
     for optimizer in second.agent.optimizers.values():
         assert not optimizer.param_groups[0]["capturable"], "this one is on a CPU"
+
+
+@pytest.mark.filterwarnings("ignore:for .*copying from a non-meta parameter")
+@pytest.mark.parametrize("method", ["ls", "pivrg", "famo", "sam_gs"])
+def test_a_whole_step_stays_on_the_device(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Losses, methods, clipping, temperatures, targets and the guard, on tensors without values."""
+    host_rng = torch.Generator()
+    monkeypatch.setattr(torch, "Generator", lambda device=None: host_rng)  # `meta` has none
+    monkeypatch.setattr(MultiTaskSAC, "_adam", lambda self, parameters, lr: NoAdam())
+    monkeypatch.setattr(
+        MultiTaskSAC,
+        "_noise",
+        lambda self, obs: torch.empty(*obs.shape[:-1], self.action_dim, device="meta"),
+    )
+    agent = MultiTaskSAC(
+        M,
+        4,
+        2,
+        networks=NETWORKS,
+        sac=SACConfig(min_temperature=0.1),
+        balancing=BalancingConfig(),
+        method=method,
+        method_options={"solver": "device"} if method == "pivrg" else {},
+        device="meta",
+    )
+    guard = NonFiniteGuard(torch.device("meta"))
+    batch = Batch(*(part.to("meta") for part in make_batch()))
+    performance = torch.empty(M, device="meta")
+    with recorded_by(NoHost()), _OneDevice():
+        metrics = agent.step(batch, performance, actor=True, record=False)
+        guard.watch(metrics)
+    assert {value.device.type for value in metrics.values()} == {"meta"}
+
+
+class NoAdam:
+    """In place of the fused optimiser, which does not know `meta`."""
+
+    def __init__(self) -> None:
+        self.state: dict[Tensor, Any] = {}
+
+    def step(self) -> None:
+        """Nothing."""
+
+
+class NoHost:
+    """A recorder for what may not ask the host."""
+
+    def on_host(self, call: Callable[[], Any]) -> Any:
+        raise AssertionError("asks the host")
