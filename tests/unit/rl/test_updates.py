@@ -57,7 +57,7 @@ def play(updates: Updates) -> list[dict[str, Tensor]]:
             updates.set_performance(torch.tensor([0.1 * i, 0.05 * i, float("nan")]).clamp(0, 1))
         if i == 9:
             updates.agent.reset_networks()
-            updates.agent.set_reward_scale(updates.replay.reward_means())
+            updates.agent.set_reward_scale(torch.tensor([1.0, 2.0, 4.0]))
         metrics, _ = updates(record=i == 6)
         seen.append({name: value.clone() for name, value in metrics.items()})
     return seen
