@@ -181,14 +181,13 @@ class Balancer:
     ) -> tuple[Signals, MethodMetrics, Metrics]:
         losses, aux, gradients, head_grads = self._task_gradients(loss_fn)
         signals = Signals(losses=losses, gradients=gradients, performance=performance)
-        metrics = _detached(aux) | conflict_metrics(signals.gramian)
         parts, method_metrics = self._call(signals, lambda: self.method.aggregate_blocks(signals))
         for parameter, part in zip(self.shared.values(), parts, strict=True):
             # The fused optimisers read a gradient in memory order, whatever its strides say.
             parameter.grad = part.to(parameter.dtype).contiguous()
         self._set_head_gradients(head_grads, method_metrics.get("weights"))
         self.gramian = signals.gramian
-        return signals, method_metrics, metrics
+        return signals, method_metrics, _detached(aux) | conflict_metrics(signals.gramian)
 
     def _call(self, signals: Signals, method: Callable[[], T]) -> tuple[T, MethodMetrics]:
         """What the method answers, and its facts; on the host where it cannot be recorded."""

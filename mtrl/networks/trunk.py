@@ -108,7 +108,7 @@ class _TaskLinear(torch.autograd.Function):
     def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """`[e, m b, in], [m, e, in, out], [m, e, 1, out] -> [e, m b, out]`."""
         ctx.save_for_backward(rows, weight)
-        return torch.baddbmm(bias[0].to(rows.dtype), rows, weight[0].to(rows.dtype))
+        return _linear(rows, weight[0], bias[0])
 
     @staticmethod
     @once_differentiable

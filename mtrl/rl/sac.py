@@ -151,7 +151,7 @@ class MultiTaskSAC:
         return spent
 
     def set_reward_scale(self, means: Tensor) -> None:
-        """ARS scaling from the tasks' mean rewards `[m]`: the best-paid task keeps its scale."""
+        """ARS scaling from the tasks' mean rewards `[m]`: the best-paid task keeps `reward_factor`."""
         if self.config.reward_scaling == "mean":
             means = means.to(self.device).clamp_min(0.01)
             self.reward_scale.copy_((means.max() / means)[:, None] * self.config.reward_factor)

@@ -52,8 +52,8 @@ class _Buffers:
         self.action = np.empty((steps, n, action_dim), np.float32)
         self.reward = np.empty((steps, n), np.float32)
 
-    def at(self, step: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-        """Rows of a step: actions, the observations after it, rewards."""
+    def at(self, step: int) -> _Rows:
+        """Rows of a step."""
         return self.action[step], self.obs[step + 1], self.reward[step]
 
     def fragment(self, index: int, trace: _Trace, stop: int, episode: Episode | None) -> Fragment:

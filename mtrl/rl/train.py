@@ -198,13 +198,12 @@ class Trainer:
                     self.schedule.env_steps,
                     balancer.gramian,
                     metrics.get(f"{part}/weights"),
-                    self._performance,
+                    self.updates.performance,
                 )
 
     def _perceive(self) -> None:
         """Show the balancing methods how the tasks are doing."""
-        self._performance = self.performance.tensor(self.agent.device)
-        self.updates.set_performance(self._performance)
+        self.updates.set_performance(self.performance.tensor(self.agent.device))
 
     def _prepare_networks(self) -> None:
         if not self.scaled:

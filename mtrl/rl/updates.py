@@ -29,6 +29,9 @@ class Updates:
     Args:
         agent, replay: changed by every call.
         tapes: makes what a recording is made of; None runs every update call by call.
+
+    Attributes:
+        performance: what performance-informed methods read, `[m]`, NaN where unknown.
     """
 
     def __init__(
@@ -42,9 +45,9 @@ class Updates:
         self.guard = NonFiniteGuard(agent.device)
         self._tapes = tapes
         self._recordings: dict[bool, Recording[tuple[Metrics, Batch]]] = {}
-        self._performance = torch.full((replay.num_tasks,), torch.nan, device=agent.device)
+        self.performance = torch.full((replay.num_tasks,), torch.nan, device=agent.device)
         self._seen = {True: 0, False: 0}  # updates call by call of each form
-        self._seconds = {"sampling": 0.0, "recorded": 0.0}
+        self._seconds = {"sampling": 0.0, "recorded": 0.0, "balancing": 0.0}
 
     def __call__(self, *, record: bool = False) -> tuple[Metrics, Batch]:
         """One update.
@@ -66,14 +69,14 @@ class Updates:
             start = time.perf_counter()
             result = recording.replay()
             self._seconds["recorded"] += time.perf_counter() - start - recording.host_seconds
-            self.agent.balancers["critic"].seconds += recording.host_seconds
+            self._seconds["balancing"] += recording.host_seconds
             recording.host_seconds = 0.0
         self.agent.updates += 1
         return result
 
     def set_performance(self, values: Tensor) -> None:
         """What performance-informed methods read from now on, `[m]`, NaN where unknown."""
-        self._performance.copy_(values)
+        self.performance.copy_(values)
 
     def forget(self) -> None:
         """Drop recordings: state has been exchanged, not changed in place."""
@@ -90,8 +93,9 @@ class Updates:
 
         Of replayed updates it sees the methods' work on the host, and `recorded` for all the rest.
         """
-        spent = self._seconds | self.agent.take_seconds()
-        self._seconds = dict.fromkeys(self._seconds, 0.0)
+        spent, self._seconds = self._seconds, dict.fromkeys(self._seconds, 0.0)
+        for part, seconds in self.agent.take_seconds().items():
+            spent[part] = spent.get(part, 0.0) + seconds
         return spent
 
     def _first(self, actor: bool, tapes: Callable[[], Callable[[], Tape]]) -> tuple[Metrics, Batch]:
@@ -132,7 +136,7 @@ class Updates:
         start = time.perf_counter()
         batch = self.replay.sample(self.agent.config.batch_size)
         self._seconds["sampling"] += time.perf_counter() - start
-        metrics = self.agent.step(batch, self._performance, actor=actor, record=record)
+        metrics = self.agent.step(batch, self.performance, actor=actor, record=record)
         self.guard.watch(metrics)
         return metrics, batch
 

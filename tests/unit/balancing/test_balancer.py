@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mtrl.balancing import METHODS, Balancer, build
+from mtrl.balancing import METHODS, Balancer, TaskGradients, build
 
 
 class TwoTasks:
@@ -126,3 +126,21 @@ def test_state_goes_through_the_balancer() -> None:
     second.backward(twin)
     assert problem.trunk.grad is not None and twin.trunk.grad is not None
     assert torch.equal(problem.trunk.grad, twin.trunk.grad)
+
+
+@pytest.mark.parametrize("name", ["pcgrad", "nash_mtl"])
+def test_the_method_s_seconds_contain_the_gramian(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, gramian = [0.0], TaskGradients.gramian
+
+    def slow(self: TaskGradients) -> Tensor:
+        clock[0] += 1.0
+        return gramian(self)
+
+    problem = TwoTasks()
+    balancer = problem.balancer(name)
+    monkeypatch.setattr(TaskGradients, "gramian", slow)
+    monkeypatch.setattr("mtrl.balancing.balancer.time.perf_counter", lambda: clock[0])
+    balancer.backward(problem)
+    assert balancer.seconds == clock[0] == 1.0
