@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from mtrl.extras import missing_extra
+
 OK, FAILED, USAGE, ENVIRONMENT, COMPARISON, INTERRUPTED = 0, 1, 2, 3, 4, 75
 
 
@@ -35,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"mtrl {__version__}")
     parser.set_defaults(run=None)
-    verbs = parser.add_subparsers(title="verbs", metavar="VERB")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb")
 
     train = verbs.add_parser("train", help="train a policy, or resume a run")
     _add_config_arguments(train)
@@ -103,6 +105,12 @@ def _guarded(verb: Callable[[argparse.Namespace], int], options: argparse.Namesp
     except BrokenPipeError:  # the reader, `head` for instance, has what it wanted
         sys.stdout = None
         return OK
+    except ImportError as error:
+        message = missing_extra(error, options.verb)
+        if message is None:
+            raise
+        print(f"error: {message}", file=sys.stderr)
+        return ENVIRONMENT
     except Exception as error:
         code = _exit_code(error)
         if code is None:

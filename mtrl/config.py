@@ -24,8 +24,8 @@ from ruamel.yaml.error import YAMLError
 
 T = TypeVar("T")
 
-# Where the packaged presets lie: beside the package, in a checkout.
-PRESETS = Path(__file__).resolve().parent.parent / "configs"
+# `mtrl/configs` is a link to `configs/` in a checkout; a wheel holds the files themselves.
+PRESETS = Path(__file__).parent / "configs"
 _MAX_DEPTH = 10
 
 

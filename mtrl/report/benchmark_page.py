@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from ruamel.yaml import YAML
 
+from mtrl.extras import DISTRIBUTION
 from mtrl.report.benchmark import mean_ranks
 from mtrl.runs.directory import RunDirectory, RunDirectoryError
 
@@ -161,7 +162,9 @@ def _spread(values: Sequence[float], digits: int) -> str:
 def _facts(content: dict[str, Any]) -> list[str]:
     facts = content["manifest"]
     versions = ", ".join(
-        f"{k} {v}" for k, v in facts["versions"].items() if k in ("torch", "numpy", "scipy", "mtrl")
+        f"{k} {v}"
+        for k, v in facts["versions"].items()
+        if k in ("torch", "numpy", "scipy", DISTRIBUTION)
     )
     seconds = [run["wall_s"] for run in content["runs"]]
     updates = content["runs"][0]["updates"]

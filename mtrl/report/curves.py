@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mtrl.extras import install_command
 from mtrl.runs.metrics import read_jsonl
 
 
@@ -36,7 +37,7 @@ def curves(run: Path) -> Path | None:
         import matplotlib.pyplot as plt
     except ImportError:
         print(
-            "No curves.png: matplotlib is missing. Repair: pip install 'mtrl[plot]'",
+            f"No curves.png: matplotlib is missing. Repair: {install_command('plot')}",
             file=sys.stderr,
         )
         return None

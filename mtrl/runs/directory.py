@@ -15,7 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("torch", "numpy", "scipy", "gymnasium", "metaworld", "mujoco", "ray", "mtrl")
+from mtrl.extras import DISTRIBUTION
+
+PACKAGES = ("torch", "numpy", "scipy", "gymnasium", "metaworld", "mujoco", "ray", DISTRIBUTION)
 _STALE_AFTER_S = 120.0  # a heartbeat older than this belongs to a process that is gone
 
 

@@ -12,6 +12,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
+from mtrl.extras import install_command
 from mtrl.supervised.problem import Model, Problem, Recipe, Split, TensorData, TrunkAndHeads
 from mtrl.supervised.problems.pairs import overlay, pair_data, pair_head, tasks_of
 
@@ -52,7 +53,7 @@ class Digits(Problem):
             from sklearn.datasets import load_digits
         except ImportError as error:
             raise ValueError(
-                "The problem 'digits' needs scikit-learn. Repair: pip install 'mtrl[digits]'"
+                f"The problem 'digits' needs scikit-learn. Repair: {install_command('supervised')}"
             ) from error
         pixels, classes = load_digits(return_X_y=True)
         images = torch.tensor(pixels, dtype=torch.float32).view(-1, 8, 8) / 16.0

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mtrl.extras import install_command
 from mtrl.runs.metrics import read_jsonl
 from mtrl.supervised.problems.toy import Toy
 from mtrl.supervised.problems.toy_dynamics import TASK_STYLES, draw_dynamics
@@ -242,7 +243,7 @@ def _pyplot(pictures: str) -> Any:
         matplotlib.use("Agg")
         import matplotlib.pyplot as plt
     except ImportError:
-        print(f"No {pictures}: matplotlib is missing. Repair: pip install 'mtrl[plot]'",
+        print(f"No {pictures}: matplotlib is missing. Repair: {install_command('plot')}",
               file=sys.stderr)  # fmt: skip
         return None
     return plt

@@ -1,0 +1,37 @@
+"""The name under which mtrl is installed, and the extra that brings each optional package."""
+
+from __future__ import annotations
+
+DISTRIBUTION = "balanced-mtrl"
+"""Name for pip; `mtrl` on the package index is another project. The import name is `mtrl`."""
+
+_EXTRA_OF = {
+    "gymnasium": "rl",
+    "matplotlib": "plot",
+    "metaworld": "rl",
+    "mujoco": "rl",
+    "ray": "ray",
+    "rich": "rl",
+    "ruamel": "rl",
+    "sklearn": "supervised",
+    "tensorboard": "rl",
+}
+
+
+def install_command(extra: str) -> str:
+    """The shell command that installs an extra."""
+    return f"pip install '{DISTRIBUTION}[{extra}]'"
+
+
+def missing_extra(error: ImportError, command: str) -> str | None:
+    """What to tell the user of `command` if `error` comes from an optional package.
+
+    Returns:
+        The message, or None if the module is not part of any extra.
+    """
+    package = (error.name or "").partition(".")[0]
+    if package not in _EXTRA_OF:
+        return None
+    # The two training commands share small packages; each has one extra that brings all it needs.
+    extra = {"train": "ray", "supervised": "supervised"}.get(command, _EXTRA_OF[package])
+    return f"`mtrl {command}` needs the package {package!r}. Repair: {install_command(extra)}"
