@@ -42,7 +42,7 @@ def test_the_lowest_versions_work(tmp_path: Path) -> None:
     tools = ["pytest>=8", "pytest-timeout", "hypothesis"]
     subprocess.run([*install, f"{build_wheel(tmp_path)}[all]", *tools], check=True)
     # The tests lie in the checkout and the package in the environment: no checkout on the path.
-    command = [str(python), "-P", "-m", "pytest", "-q", "--import-mode=importlib", *CHECKS]
+    command = [str(python), "-P", "-m", "pytest", "-q", *CHECKS]
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     run = subprocess.run(command, cwd=ROOT, env=environment | {"PYTHONPATH": str(ROOT / "tests")})
     assert run.returncode == 0, f"{sys.version}: see the output above"
