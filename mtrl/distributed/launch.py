@@ -14,6 +14,7 @@ from mtrl.balancing.base import Weighting
 from mtrl.distributed.config import TrainConfig
 from mtrl.distributed.session import check_cluster, describe, ray_session
 from mtrl.envs import TaskSet, load_tasks, task_names
+from mtrl.networks import check_architecture
 from mtrl.rl.collector import Collector, LocalCollector
 from mtrl.rl.evaluate import Evaluation, Evaluator, LocalEvaluator
 from mtrl.rl.memory import keep_freed_memory
@@ -41,6 +42,7 @@ def check(config: TrainConfig) -> None:
     task_names(config.env.tasks)
     check_options(config.method, dict(config.method_options))
     actor_method(config.method, config.method_options, config.balancing)
+    check_architecture(config.networks.architecture, config.networks.architecture_options)
     if config.balancing.head_scaling == "weights" and not issubclass(
         method_class(config.method), Weighting
     ):

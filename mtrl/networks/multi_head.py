@@ -1,21 +1,20 @@
-"""Trunks shared by all tasks with one linear head per task."""
+"""One trunk shared by all tasks, and one linear head per task."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from mtrl.networks.acting import trunk_acting
+from mtrl.networks.architecture import Acting, Architecture
+from mtrl.networks.layers import TaskOneHot
 from mtrl.networks.trunk import Trunk
 
 
-class TaskNetwork(nn.Module):
-    """Task-major rows through a trunk and the task's own head: `[m, b, in] -> [e, m, b, out]`.
-
-    `e` networks of the same shape lie side by side (twin critics are two), so that each layer is one
-    product and their trunks have one joint Jacobian. The trunks' parameters are *shared*; slice
-    `[:, i]` of the heads' parameters belongs to task i.
+class MultiHead(Architecture):
+    """Multi-head network of MTL-SAC. Source: "Meta-World" (arXiv 1910.10897), section 4.
 
     Args:
         num_tasks: m.
@@ -25,12 +24,9 @@ class TaskNetwork(nn.Module):
         members: e.
         layer_norm: LayerNorm in the trunk.
         task_one_hot: append the task's one-hot to each input row, last.
-        heads: `per_task`, or `shared` for one output layer that counts as shared.
-        head_init: bound of the uniform initialisation of the output layer.
-        product_dtype: see :class:`Trunk`.
+        head_init: bound of the uniform initialisation of the heads.
+        product_dtype: see :class:`mtrl.networks.layers.TaskLinear`; heads keep the rows' type.
     """
-
-    head_task_dim = 1  # the dimension of the heads' parameters that counts tasks
 
     def __init__(
         self,
@@ -42,56 +38,40 @@ class TaskNetwork(nn.Module):
         members: int = 1,
         layer_norm: bool = False,
         task_one_hot: bool = True,
-        heads: str = "per_task",
         head_init: float = 3e-3,
         product_dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
-        self.num_tasks, self.members = num_tasks, members
+        super().__init__(num_tasks, members)
         self.task_one_hot = task_one_hot
+        self.inputs = TaskOneHot(num_tasks) if task_one_hot else nn.Identity()
         self.trunk = Trunk(
             members,
             in_features + (num_tasks if task_one_hot else 0),
             widths,
-            out_features=out_features if heads == "shared" else None,
-            out_bound=head_init,
             layer_norm=layer_norm,
             product_dtype=product_dtype,
         )
-        self.head_weight: nn.Parameter | None = None
-        self.head_bias: nn.Parameter | None = None
-        if heads == "per_task":
-            weight = torch.empty(members, num_tasks, widths[-1], out_features)
-            self.head_weight = nn.Parameter(weight.uniform_(-head_init, head_init))
-            self.head_bias = nn.Parameter(torch.zeros(members, num_tasks, 1, out_features))
-        self.one_hot: Tensor
-        self.register_buffer("one_hot", torch.eye(num_tasks)[:, None], persistent=False)
-
-    def shared_parameters(self) -> dict[str, nn.Parameter]:
-        """The trunks' parameters by name: what balancing methods combine gradients of."""
-        return dict(self.trunk.named_parameters())
+        weight = torch.empty(members, num_tasks, widths[-1], out_features)
+        self.head_weight = nn.Parameter(weight.uniform_(-head_init, head_init))
+        self.head_bias = nn.Parameter(torch.zeros(members, num_tasks, 1, out_features))
 
     def head_parameters(self) -> dict[str, nn.Parameter]:
-        """The heads' parameters by name; empty where the output layer is shared."""
-        heads = {"head_weight": self.head_weight, "head_bias": self.head_bias}
-        return {name: parameter for name, parameter in heads.items() if parameter is not None}
+        """Weights and biases of the heads."""
+        return {"head_weight": self.head_weight, "head_bias": self.head_bias}
 
-    def forward(self, rows: Tensor, shared: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Apply the network to task-major rows.
-
-        Args:
-            rows: `[m, b, in]`.
-            shared: other values for the trunk's parameters, see :class:`Trunk`.
-        """
+    def outputs(self, rows: Tensor) -> Tensor:
+        """Trunk, then each task's rows through its own head."""
         m, b, _ = rows.shape
-        if self.task_one_hot:
-            rows = torch.cat([rows, self.one_hot.expand(m, b, m)], dim=-1)
-        features = self.trunk(rows.flatten(0, 1).expand(self.members, -1, -1), shared)
-        if self.head_weight is None or self.head_bias is None:
-            return features.view(self.members, m, b, -1)
+        inputs = self.inputs(rows)
+        features = self.trunk(inputs.flatten(0, 1).expand(self.members, -1, -1))
         outputs = torch.baddbmm(
             self.head_bias.flatten(0, 1),
             features.view(self.members * m, b, -1),
             self.head_weight.flatten(0, 1),
         )
         return outputs.view(self.members, m, b, -1)
+
+    def acting(self, rows_per_task: int) -> Acting:
+        """Few operations on preallocated memory."""
+        heads = self.head_weight.detach()[0], self.head_bias.detach()[0]
+        return trunk_acting(self.trunk, self.num_tasks, rows_per_task, self.task_one_hot, heads)

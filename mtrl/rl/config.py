@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, MinLen
 
@@ -19,8 +19,10 @@ class NetworkConfig:
         actor: widths of the actor's trunk.
         critic: widths of each of the two critics' trunks.
         actor_layer_norm, critic_layer_norm: LayerNorm after each linear layer of the trunk.
+        architecture: of actor and critics, a name in `mtrl.networks.ARCHITECTURES`: `multi_head` has
+            an output layer per task, `single_head` one that all tasks share.
+        architecture_options: its own options.
         task_one_hot: append the task's one-hot to the input.
-        heads: one output layer per task, or one that all share.
         log_std_min, log_std_max: bounds of the policy's log standard deviation.
     """
 
@@ -28,8 +30,9 @@ class NetworkConfig:
     critic: Annotated[list[Width], MinLen(1)]
     actor_layer_norm: bool = False
     critic_layer_norm: bool = False
+    architecture: str = "multi_head"
+    architecture_options: dict[str, Any] = field(default_factory=dict)
     task_one_hot: bool = True
-    heads: Literal["per_task", "shared"] = "per_task"
     log_std_min: float = -20.0
     log_std_max: float = 2.0
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from mtrl.networks import TaskNetwork
+from mtrl.networks import Architecture
 from mtrl.rl.actor import build_actor
 from mtrl.rl.config import NetworkConfig
 from mtrl.runs import checkpoint
@@ -22,7 +22,7 @@ class Policy:
         tasks: names, in the order of the network's heads.
     """
 
-    def __init__(self, actor: TaskNetwork, tasks: list[str]) -> None:
+    def __init__(self, actor: Architecture, tasks: list[str]) -> None:
         self.actor = actor.requires_grad_(False).eval()
         self.tasks = tasks
 

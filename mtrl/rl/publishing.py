@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mtrl.networks import TaskNetwork
+from mtrl.networks import Architecture
 from mtrl.rl.actor import flat_weights
 
 
@@ -23,7 +23,7 @@ class WeightExport:
         actor: the network, on the learner's device.
     """
 
-    def __init__(self, actor: TaskNetwork) -> None:
+    def __init__(self, actor: Architecture) -> None:
         self._actor = actor
         parameter = next(actor.parameters())
         self._on_gpu = parameter.device.type == "cuda"

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mtrl.balancing import Balancer, Performance, build, needs_positive_losses
 from mtrl.balancing.multi_tensor import lerp_
-from mtrl.networks import TaskNetwork, sample_squashed, squash_log_std
+from mtrl.networks import Architecture, build_architecture, sample_squashed, squash_log_std
 from mtrl.rl.actor import build_actor
 from mtrl.rl.config import BalancingConfig, NetworkConfig, SACConfig
 from mtrl.rl.losses import actor_losses, critic_losses, critic_targets, temperature_gradient
@@ -32,7 +32,7 @@ class MultiTaskSAC:
         method: name of the balancing method; the actor's may differ (see :attr:`methods`).
         method_options: its options.
         device: where everything lives.
-        precision: `bf16` computes the trunks' products in it (`networks.Trunk`); parameters, heads,
+        precision: `bf16` computes the trunks' products in it (see `networks.layers`); parameters, heads,
             losses, optimisers and what is done with gradients stay in float32.
         seed: of initialisation, action noise and the methods.
     """
@@ -265,26 +265,27 @@ class MultiTaskSAC:
     def _alpha(self) -> Tensor:
         return self.log_alpha.detach().exp().expand(self._sizes[0])[:, None]
 
-    def _build_actor(self) -> TaskNetwork:
+    def _build_actor(self) -> Architecture:
         return build_actor(*self._sizes, self.networks, product_dtype=self._product_dtype)
 
-    def _build_critic(self) -> TaskNetwork:
+    def _build_critic(self) -> Architecture:
         num_tasks, obs_dim, action_dim = self._sizes
-        return TaskNetwork(
+        return build_architecture(
+            self.networks.architecture,
             num_tasks,
             obs_dim + action_dim,
             1,
             self.networks.critic,
+            options=self.networks.architecture_options,
             members=2,
             layer_norm=self.networks.critic_layer_norm,
             task_one_hot=self.networks.task_one_hot,
-            heads=self.networks.heads,
             product_dtype=self._product_dtype,
         )
 
     def _balancer(
         self,
-        network: TaskNetwork,
+        network: Architecture,
         name: str,
         options: dict[str, object],
         config: BalancingConfig,

@@ -15,7 +15,7 @@ NETWORKS = {
     "plain": {},
     "layer_norm": {"actor_layer_norm": True},
     "no_one_hot": {"task_one_hot": False},
-    "shared_head": {"heads": "shared"},
+    "shared_head": {"architecture": "single_head"},
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mtrl.networks import TaskNetwork
+from mtrl.networks.multi_head import MultiHead
 from mtrl.rl.actor import build_actor
 from mtrl.rl.config import BalancingConfig
 from mtrl.rl.publishing import WeightExport
@@ -34,8 +34,8 @@ def make_bf16_agent() -> MultiTaskSAC:
 @pytest.mark.parametrize("per_task", [False, True])
 def test_bf16_products_are_those_of_rounded_inputs(layer_norm: bool, per_task: bool) -> None:
     torch.manual_seed(0)
-    exact = TaskNetwork(3, 6, 2, [32, 32], members=2, layer_norm=layer_norm)
-    rounded = TaskNetwork(
+    exact = MultiHead(3, 6, 2, [32, 32], members=2, layer_norm=layer_norm)
+    rounded = MultiHead(
         3, 6, 2, [32, 32], members=2, layer_norm=layer_norm, product_dtype=torch.bfloat16
     )
     rounded.load_state_dict(exact.state_dict())

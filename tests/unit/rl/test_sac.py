@@ -8,7 +8,9 @@ from torch import Tensor
 
 from mtrl.balancing import METHODS, Balancer, build, task_gradients
 from mtrl.balancing.base import Needs
-from mtrl.networks import TaskNetwork, sample_squashed
+from mtrl.networks import sample_squashed
+from mtrl.networks.multi_head import MultiHead
+from mtrl.networks.single_head import SingleHead
 from mtrl.rl.config import SACConfig
 from mtrl.rl.losses import critic_losses
 from tests.helpers import make_agent, make_batch
@@ -23,7 +25,7 @@ def flat(module: torch.nn.Module) -> Tensor:
 @pytest.mark.parametrize("layer_norm", [False, True])
 def test_task_gradients_equal_separate_backward_passes(layer_norm: bool) -> None:
     torch.manual_seed(0)
-    critic = TaskNetwork(3, 6, 1, [12, 10], members=2, layer_norm=layer_norm).double()
+    critic = MultiHead(3, 6, 1, [12, 10], members=2, layer_norm=layer_norm).double()
     rows, target = torch.randn(3, 7, 6).double(), torch.randn(3, 7).double()
 
     def losses(shared):
@@ -54,7 +56,7 @@ def test_both_paths_give_adam_the_same_step(layer_norm: bool) -> None:
     results = []
     for method in (METHODS["ls"](3, 10), Ones(3, 10)):
         torch.manual_seed(0)
-        network = TaskNetwork(3, 6, 1, [12, 10], layer_norm=layer_norm)
+        network = MultiHead(3, 6, 1, [12, 10], layer_norm=layer_norm)
         rows = torch.randn(3, 7, 6)
         balancer = Balancer(
             method, network.shared_parameters(), network.head_parameters(), max_norm=1.0
@@ -199,7 +201,7 @@ def test_initialisation_depends_on_the_seed_alone() -> None:
 
 
 def test_a_shared_head_counts_as_shared() -> None:
-    network = TaskNetwork(3, 4, 2, [8], heads="shared", task_one_hot=False)
+    network = SingleHead(3, 4, 2, [8], task_one_hot=False)
     assert network.head_parameters() == {}
     assert sum(p.numel() for p in network.shared_parameters().values()) == 4 * 8 + 8 + 8 * 2 + 2
     rows = torch.randn(3, 5, 4)
@@ -208,7 +210,7 @@ def test_a_shared_head_counts_as_shared() -> None:
 
 def test_head_scaling_by_weights() -> None:
     torch.manual_seed(0)
-    network = TaskNetwork(2, 3, 1, [4])
+    network = MultiHead(2, 3, 1, [4])
     rows = torch.randn(2, 5, 3)
     shared = sum(p.numel() for p in network.shared_parameters().values())
     grads = {}

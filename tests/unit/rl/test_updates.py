@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mtrl.balancing import METHODS, Aggregator, Balancer, build
 from mtrl.balancing.host import may_read, on_host, recorded_by
-from mtrl.networks import TaskNetwork
+from mtrl.networks.multi_head import MultiHead
 from mtrl.rl.config import BalancingConfig, SACConfig
 from mtrl.rl.recording import Recording, Tape
 from mtrl.rl.replay import Batch, Replay
@@ -205,7 +205,7 @@ CAPTURABLE = {
 def test_nothing_crosses_to_or_from_the_device(variant: tuple[str, dict[str, Any]]) -> None:
     """On `meta` tensors, which have no values: looking at one fails, and so does a copy."""
     name, options = variant
-    network = TaskNetwork(M, 6, 1, [80, 70], members=2, layer_norm=True)
+    network = MultiHead(M, 6, 1, [80, 70], members=2, layer_norm=True)
     shared = network.shared_parameters()
     method = make_method(name, options, sum(p.numel() for p in shared.values()))
     network, method = network.to("meta"), method.to("meta")

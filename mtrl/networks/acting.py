@@ -1,0 +1,74 @@
+"""A fast forward pass for workers: a fully connected trunk and one linear head per task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from mtrl.networks.architecture import Acting
+from mtrl.networks.layers import TaskLayerNorm
+from mtrl.networks.trunk import Trunk
+
+
+def trunk_acting(
+    trunk: Trunk,
+    num_tasks: int,
+    rows_per_task: int,
+    task_one_hot: bool,
+    heads: tuple[Tensor, ...],
+) -> Acting:
+    """The first member's trunk and the heads as few operations.
+
+    A worker calls the policy once per environment step. Simulators empty the CPU's caches between two
+    calls, so the number of small torch calls counts most. Buffers are allocated here, once. The
+    one-hot's rows of the first weight become a bias for each row.
+
+    Args:
+        trunk: its parameters are read now; parameters that change later need a new call.
+        num_tasks: m.
+        rows_per_task: r.
+        task_one_hot: whether the trunk expects the task's one-hot as the last m inputs.
+        heads: weight `[m, width, out]` and bias `[m, 1, out]`.
+
+    Returns:
+        A function `[m r, in] -> [m r, out]`; the next call overwrites the result.
+    """
+    m, r = num_tasks, rows_per_task
+    linears = [layer[0] for layer in trunk.layers]
+    weights = [linear.weight.detach()[0] for linear in linears]
+    biases = [linear.bias.detach()[0] for linear in linears]
+    if task_one_hot:
+        biases[0] = (biases[0] + weights[0][-m:]).repeat_interleave(r, 0)
+        weights[0] = weights[0][:-m]
+
+    calls: list[Callable[[], object]] = []
+    rows = inputs = torch.empty(m * r, len(weights[0]))
+    for layer, weight, bias in zip(trunk.layers, weights, biases, strict=True):
+        out = torch.empty(m * r, weight.shape[1])
+        calls.append(partial(torch.addmm, bias, rows, weight, out=out))
+        if isinstance(layer[1], TaskLayerNorm):
+            scale, shift = layer[1].scale.detach()[0, 0], layer[1].shift.detach()[0, 0]
+            calls.append(partial(_normalise, scale, shift, out))
+        calls.append(partial(torch.relu_, out))
+        rows = out
+    weight, bias = heads
+    outputs = torch.empty(m, r, weight.shape[2])
+    calls.append(partial(torch.baddbmm, bias, rows.view(m, r, -1), weight, out=outputs))
+    inputs_view, outputs_view = inputs.numpy(), outputs.flatten(0, 1).numpy()
+
+    def act(obs: NDArray) -> NDArray:
+        inputs_view[:] = obs
+        for call in calls:
+            call()
+        return outputs_view
+
+    return act
+
+
+def _normalise(scale: Tensor, shift: Tensor, rows: Tensor) -> None:
+    rows.copy_(F.layer_norm(rows, scale.shape, scale, shift))
