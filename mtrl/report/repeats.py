@@ -72,16 +72,17 @@ def joined(values: list[Any], where: str) -> Any:
         ValueError: parts with other keys or of other lengths.
     """
     first = values[0]
-    if all(value == first for value in values):
-        # Equal figures are a measurement still; equal counts and sizes are no measurement.
-        return Figure(values) if isinstance(first, float) else first
     if all(isinstance(value, dict) for value in values):
         _same([sorted(value) for value in values], where)
         return {key: joined([value[key] for value in values], f"{where}: {key}") for key in first}
     if all(isinstance(value, list) for value in values):
         _same([len(value) for value in values], where)
         return [joined(list(entries), where) for entries in zip(*values, strict=True)]
-    if any(isinstance(value, bool | str | dict | list | None) for value in values):
+    if all(isinstance(value, float) for value in values):
+        return Figure(values)  # measured, even where all runs agree
+    if all(value == first for value in values):
+        return first
+    if any(isinstance(value, bool) or not isinstance(value, int | float) for value in values):
         return " / ".join(dict.fromkeys(map(str, values)))
     return Figure(values)
 
