@@ -56,6 +56,14 @@ def test_table_names_each_task() -> None:
     assert [line.split()[0] for line in text.splitlines()[-3:]] == ["reach-v3", "push-v3", "mean"]
 
 
+def test_record_of_a_comparison() -> None:
+    result = _json("verify_env", "--tasks", "reach-v3,drawer-close-v3", "--steps", "16")
+
+    assert [row["task"] for row in result["tasks"]] == ["reach-v3", "drawer-close-v3"]
+    assert all(row["steps"] == 16 and row["difference"] == "" for row in result["tasks"])
+    assert (result["steps"], result["tasks that differ"]) == (32, 0)
+
+
 def test_learner() -> None:
     result = _json("bench_learner", *TINY, "--layer-norm", "--dtype", "float64")
 

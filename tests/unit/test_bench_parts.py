@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from mtrl.envs import EnvConfig, load_tasks
+from mtrl.envs.verify import Difference, Report
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -29,7 +30,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
     monkeypatch.syspath_prepend(str(SCRIPTS))
 
     def load(name: str) -> ModuleType:
-        path = SCRIPTS / (name if name.startswith("bench") else f"{name}.py")
+        path = SCRIPTS / (f"{name}.py" if name.startswith("_") else name)
         spec = importlib.util.spec_from_loader(name, SourceFileLoader(name, str(path)))
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
@@ -155,6 +156,21 @@ def test_both_sides_of_a_rollout_take_the_same_steps(
         assert ours[0] == bare[0]
         np.testing.assert_array_equal(ours[1], bare[1])
     assert len(pair.loop) == len(pair.alone) == 2
+
+
+def test_the_record_of_a_comparison_keeps_what_differs(
+    script: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = script("verify_env")
+    found = Report({"a": 7}, {"a": 2}, {"a": 1}, [Difference("a", 6, "walk", "reward", "1", "2")])
+    monkeypatch.setattr(record, "verify", lambda names, steps: found)
+    assert record.compare("a", 20) == {
+        "task": "a",
+        "steps": 7,
+        "resets": 2,
+        "same exceptions": 1,
+        "difference": "a, step 6, mode walk, reward: original 1, fast 2",
+    }
 
 
 def _record(env: Any, index: int, log: list[tuple[int, Any]]) -> None:
