@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mtrl.report.figures import Where, find, markdown, over_all, single_calls
 from mtrl.report.growth import growth
-from mtrl.report.repeats import Figure, Results, per_run, read_results
+from mtrl.report.repeats import Figure, Results, read_results
+from mtrl.report.speed_summary import summary
 
 
 def speed_page(folder: Path) -> str:
@@ -27,6 +29,10 @@ def speed_page(folder: Path) -> str:
         " said. Where a benchmark ran several times, a figure is the median of the runs with the"
         " smallest and the largest in brackets. Absolute times vary by up to 2x with what else the"
         " machine does: see the load averages at the end. **Nothing here was measured on a GPU.**",
+        "",
+        "## In short",
+        "",
+        *summary(results),
         "",
         "## Targets",
         "",
@@ -49,42 +55,11 @@ def speed_page(folder: Path) -> str:
     return text
 
 
-def markdown(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Rows with the same keys as a table."""
-    lines = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
-    lines += ["| " + " | ".join(number(value) for value in row.values()) + " |" for row in rows]
-    return lines
-
-
-def number(value: Any) -> str:
-    """Floats with three digits that count, and the range if runs differ; everything else as it is."""
-    if isinstance(value, Figure):
-        shown, low, high = (number(float(v)) for v in (value, value.low, value.high))
-        return shown if low == high else f"{shown} ({low} to {high})"
-    if not isinstance(value, float):
-        return str(value)
-    if value == 0 or 0.001 <= abs(value) < 1000:
-        return f"{value:.3g}"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.1e}"
-
-
 _RECORDED = ("gpu", "methods", {"method": "pivrg, device", "way": "recorded"})
 
 
-def _single_calls(record: dict[str, Any]) -> float:
-    """Least squares over ours in single calls: the ratio of the medians over matrices."""
-    medians = (record[solver]["median_cpu_ms"] for solver in ("scipy", "newton"))
-    return per_run(operator.truediv, *medians)
-
-
-def _fewest_single_calls(records: list[dict[str, Any]]) -> float:
-    return per_run(lambda *ratios: min(ratios), *map(_single_calls, records))
-
-
-# Where a figure lies: keys; in a list the entry with those values; or what a function makes of it.
-_Path = tuple[str | dict[str, Any] | Callable[[Any], float], ...]
 # What, bound, figure.
-_TARGETS: list[tuple[str, str, _Path]] = [
+_TARGETS: list[tuple[str, str, Where]] = [
     ("original step over fast step, MT10", ">= 2.5", ("env", "of_means", "original/fast")),
     ("fast step over bare physics", "<= 1.7", ("env", "of_means", "fast/floor")),
     ("fast reset over original", "<= 0.55", ("reset", "mean", "fast/original")),
@@ -123,7 +98,7 @@ _TARGETS: list[tuple[str, str, _Path]] = [
     (
         "least squares over our solver, single calls",
         ">= 40",
-        ("solver", "results", _fewest_single_calls),
+        ("solver", "results", over_all(min, single_calls)),
     ),
     ("our solver's residual", "<= 1e-8", ("solver", "residual_max")),
     (
@@ -148,24 +123,10 @@ _TARGETS: list[tuple[str, str, _Path]] = [
 ]
 
 
-def _find(results: Any, path: _Path) -> float | None:
-    """The figure at a path; None where it was not measured."""
-    for key in path:
-        if not results:
-            return None
-        if isinstance(key, dict):
-            results = next((e for e in results if key.items() <= e.items()), {})
-        elif isinstance(key, str):
-            results = results.get(key, {})
-        else:
-            results = key(results)
-    return results if isinstance(results, int | float) else None
-
-
 def _targets(results: Results) -> list[str]:
     rows = []
     for what, target, path in _TARGETS:
-        value = _find(results, path)
+        value = find(results, path)
         row = {"what": what, "target": target}
         if value is None:
             rows.append(row | {"measured": "", "runs": "", "met": "not measured"})
@@ -242,7 +203,7 @@ def _solver_rows(_: str, result: dict[str, Any]) -> list[dict[str, Any]]:
             "kind": row["kind"],
             "ours ms": row["newton"]["median_cpu_ms"],
             "least squares ms": row["scipy"]["median_cpu_ms"],
-            "least squares/ours, single calls": _single_calls(row),
+            "least squares/ours, single calls": single_calls(row),
             "least squares/ours, warm": row["speedup"],
             "residual": row["newton"]["worst_residual"],
         }
