@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 Spent = TypeVar("Spent")
+ROOT = Path(__file__).resolve().parents[1]
 
 # Read when Ray is imported, which the scripts do after this: an embedded Ray listens on 127.0.0.1 only.
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
@@ -62,8 +64,9 @@ def lower_quartile(values: Sequence[float]) -> float:
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, libraries, date and command: what a figure is worth nothing without."""
+    """Commit, processor, cores, libraries, date and command: what a figure is worth nothing without."""
     return {
+        "git": commit(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": " ".join(["scripts/" + Path(sys.argv[0]).name, *sys.argv[1:]]),
         "processor": _processor(),
@@ -75,6 +78,25 @@ def machine() -> dict[str, Any]:
             for package in ("metaworld", "mujoco", "numpy", "ray", "torch")
         },
     }
+
+
+def commit() -> dict[str, Any] | None:
+    """The commit of the measured code, and whether that code was changed since; None outside git.
+
+    Results that are written meanwhile are no change of the code.
+    """
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(ROOT), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != ROOT:
+            return None  # another repository around this folder
+        changed = git("status", "--porcelain", "--", "mtrl", "scripts", "configs")
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(changed)}
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def tasks_argument(text: str) -> str | list[str]:

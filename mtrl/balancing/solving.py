@@ -13,7 +13,7 @@ from torch import Tensor
 from mtrl.balancing.base import Aggregator
 from mtrl.balancing.solvers import Solution, power_barrier, power_barrier_on_device
 
-_UNCERTIFIED = 1e-3  # a residual above it counts as a failure whatever the status
+_UNCERTIFIED = 1e-3  # a residual above it, or none (NaN), is a failure whatever the status
 
 BarrierSolver = Literal["newton", "device", "scipy"]
 
@@ -32,7 +32,7 @@ def solve_on_host(
     method.metrics.update(
         solver_residual=solution.residual,
         solver_iterations=float(solution.iterations),
-        solver_failures=float(solution.failed or solution.residual > _UNCERTIFIED),
+        solver_failures=float(solution.failed or not solution.residual <= _UNCERTIFIED),
     )
     return torch.from_numpy(weights).to(gramian.device)
 

@@ -1,35 +1,43 @@
-"""The page on speed: tables, targets and growth, from the raw JSON that the benchmarks print."""
+"""The page on speed: targets, tables and growth, from the raw JSON that the benchmarks print."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+import operator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mtrl.report.figures import Where, find, markdown, over_all, single_calls
 from mtrl.report.growth import growth
-
-Results = dict[str, dict[str, Any]]
-"""File name without `.json` -> what a benchmark printed."""
+from mtrl.report.repeats import Figure, Results, read_results
+from mtrl.report.speed_summary import summary
 
 
 def speed_page(folder: Path) -> str:
     """Write `<folder>.md` from the JSON files in a folder; returns the text.
 
     A file holds what `scripts/bench_X --json` printed and is named `X.json`, or `X_variant.json`;
-    `notes.md` goes onto the page as it is.
+    several runs are `X.1.json`, `X.2.json`, and so on. `notes.md` goes onto the page as it is.
     """
-    results = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+    results = read_results(folder)
     lines = [
         "# Speed",
         "",
         f"Made by `scripts/results speed results/{folder.name}` from the files in"
         f" `results/{folder.name}/`, each printed by the command named below (`--json`). Ratios were"
         " taken interleaved within one run, by processor time of the thread where nothing else is"
-        " said. Absolute times vary by up to 2x with what else the machine does: see the load averages"
-        " at the end. **Nothing here was measured on a GPU.**",
+        " said. Where a benchmark ran several times, a figure is the median of the runs with the"
+        " smallest and the largest in brackets. Absolute times vary by up to 2x with what else the"
+        " machine does: see the load averages at the end. **Nothing here was measured on a GPU.**",
+        "",
+        "## In short",
+        "",
+        *summary(results),
         "",
         "## Targets",
+        "",
+        "*Within noise*: some runs meet the target and others miss it; the median decides. One run says"
+        " nothing about noise.",
         "",
         *_targets(results),
         "",
@@ -47,26 +55,11 @@ def speed_page(folder: Path) -> str:
     return text
 
 
-def markdown(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Rows with the same keys as a table."""
-    lines = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
-    lines += ["| " + " | ".join(number(value) for value in row.values()) + " |" for row in rows]
-    return lines
-
-
-def number(value: Any) -> str:
-    """Floats with three digits that count; everything else as it is."""
-    if not isinstance(value, float):
-        return str(value)
-    if value == 0 or 0.001 <= abs(value) < 1000:
-        return f"{value:.3g}"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.1e}"
-
-
 _RECORDED = ("gpu", "methods", {"method": "pivrg, device", "way": "recorded"})
 
-# What, bound, and where the figure lies: keys, and in a list the entry with those values.
-_TARGETS: list[tuple[str, str, tuple[str | dict[str, Any], ...]]] = [
+
+# What, bound, figure.
+_TARGETS: list[tuple[str, str, Where]] = [
     ("original step over fast step, MT10", ">= 2.5", ("env", "of_means", "original/fast")),
     ("fast step over bare physics", "<= 1.7", ("env", "of_means", "fast/floor")),
     ("fast reset over original", "<= 0.55", ("reset", "mean", "fast/original")),
@@ -84,7 +77,7 @@ _TARGETS: list[tuple[str, str, tuple[str | dict[str, Any], ...]]] = [
     ("Ray's overhead at 200 steps, %", "<= 1", ("ray", "chunks", {"chunk": 200}, "overhead %")),
     ("two workers over one", ">= 1.8", ("scaling", "ways", {"way": "2 workers"}, "over first")),
     (
-        "two workers over AsyncVectorEnv",
+        "two workers over AsyncVectorEnv of original environments",
         ">= 4",
         ("scaling", "ways", {"way": "2 workers"}, "over async"),
     ),
@@ -94,10 +87,19 @@ _TARGETS: list[tuple[str, str, tuple[str | dict[str, Any], ...]]] = [
         "<= 1.7",
         ("learner_1024", "task gradients/plain sum"),
     ),
-    ("m backward passes over task gradients", ">= 4.5", ("learner", "m backward/task gradients")),
+    (
+        "m backward passes over the joint graph, over task gradients",
+        ">= 4.5",
+        ("learner", "m backward/task gradients"),
+    ),
     ("largest difference, float32", "<= 1e-6", ("learner", "largest relative difference")),
     ("largest difference, float64", "<= 1e-12", ("learner_float64", "largest relative difference")),
-    ("least squares over our solver", ">= 40", ("solver", "speedup_min")),
+    ("least squares over our solver, warm", ">= 40", ("solver", "speedup_min")),
+    (
+        "least squares over our solver, single calls",
+        ">= 40",
+        ("solver", "results", over_all(min, single_calls)),
+    ),
     ("our solver's residual", "<= 1e-8", ("solver", "residual_max")),
     (
         "whole update over plain sum, PIVRG",
@@ -121,29 +123,26 @@ _TARGETS: list[tuple[str, str, tuple[str | dict[str, Any], ...]]] = [
 ]
 
 
-def _find(results: Any, path: tuple[str | dict[str, Any], ...]) -> float | None:
-    """The figure at a path; None where it was not measured."""
-    for key in path:
-        if isinstance(key, dict):
-            results = next((e for e in results if key.items() <= e.items()), {})
-        else:
-            results = results.get(key, {})
-    return results if isinstance(results, int | float) else None
-
-
 def _targets(results: Results) -> list[str]:
     rows = []
     for what, target, path in _TARGETS:
-        value, (sign, bound) = _find(results, path), target.split()
+        value = find(results, path)
+        row = {"what": what, "target": target}
         if value is None:
-            met = "not measured"
-        elif value >= float(bound) if sign == ">=" else value <= float(bound):
-            met = "yes"
-        else:
-            met = "**no**"
-        shown = "" if value is None else value
-        rows.append({"what": what, "target": target, "measured": shown, "met": met})
+            rows.append(row | {"measured": "", "runs": "", "met": "not measured"})
+            continue
+        runs = len(results[str(path[0])]["machines"])
+        rows.append(row | {"measured": value, "runs": runs, "met": _met(value, *target.split())})
     return markdown(rows)
+
+
+def _met(value: float, sign: str, bound: str) -> str:
+    compare = operator.ge if sign == ">=" else operator.le
+    verdict = "yes" if compare(value, float(bound)) else "**no**"
+    runs = value.values if isinstance(value, Figure) else (value,)
+    if len({compare(run, float(bound)) for run in runs}) == 1:
+        return verdict
+    return {"yes": "met, within noise", "**no**": "**missed, within noise**"}[verdict]
 
 
 def _section(
@@ -171,10 +170,18 @@ def _configuration(result: dict[str, Any]) -> dict[str, Any]:
     return sizes | {"width": options["width"], "notes": ", ".join(map(str, notes))}
 
 
+_WAYS = ("plain sum", "task gradients", "combined", "own rows", "m backward")
+_RATIOS = (
+    "task gradients/plain sum",
+    "combined/plain sum",
+    "own rows/task gradients",
+    "m backward/task gradients",
+)
+
+
 def _learner_rows(_: str, result: dict[str, Any]) -> list[dict[str, Any]]:
-    times = {f"{name} ms": value for name, value in result["ms"].items()}
-    ratios = {name: value for name, value in result.items() if "/" in name}
-    return [{**_configuration(result), **times, **ratios}]
+    times = {f"{way} ms": result["ms"].get(way, "") for way in _WAYS}
+    return [{**_configuration(result), **times, **{r: result.get(r, "") for r in _RATIOS}}]
 
 
 def _update_rows(_: str, result: dict[str, Any]) -> list[dict[str, Any]]:
@@ -196,7 +203,8 @@ def _solver_rows(_: str, result: dict[str, Any]) -> list[dict[str, Any]]:
             "kind": row["kind"],
             "ours ms": row["newton"]["median_cpu_ms"],
             "least squares ms": row["scipy"]["median_cpu_ms"],
-            "speedup": row["speedup"],
+            "least squares/ours, single calls": single_calls(row),
+            "least squares/ours, warm": row["speedup"],
             "residual": row["newton"]["worst_residual"],
         }
         for row in result["results"]
@@ -204,7 +212,7 @@ def _solver_rows(_: str, result: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _facts(_: str, result: dict[str, Any]) -> list[dict[str, Any]]:
-    hidden = ("machine", "options", "config", "overrides", "modelled")
+    hidden = ("machines", "options", "config", "overrides", "modelled")
     return [{"fact": k, "value": v} for k, v in result.items() if k not in hidden]
 
 
@@ -231,17 +239,28 @@ def _notes(folder: Path) -> list[str]:
 def _provenance(results: Results) -> list[str]:
     lines = []
     for name, result in results.items():
-        about = result["machine"]
-        versions = ", ".join(
-            f"{key} {about[key]}"
-            for key in ("python", "torch", "mujoco", "metaworld", "numpy", "ray")
-            if key in about
-        )
-        lines.append(
-            f"- `{name}`: `{about['command']}`, {about['date'][:16]}, {about['processor']},"
-            f" {about['cores']} cores, load {about['load']:.1f}, {versions}{_peer(result)}"
-        )
+        runs: dict[str, list[str]] = {}
+        for about in result["machines"]:
+            runs.setdefault(_machine(about), []).append(
+                f"{about['date'][:16]} (load {about['load']:.1f})"
+            )
+        for described, when in runs.items():
+            lines.append(f"- `{name}`: {described}, {', '.join(when)}{_peer(result)}")
     return lines
+
+
+def _machine(about: dict[str, Any]) -> str:
+    """Command, commit, processor and versions of a run."""
+    versions = ", ".join(
+        f"{key} {about[key]}"
+        for key in ("python", "torch", "mujoco", "metaworld", "numpy", "ray")
+        if key in about
+    )
+    git = about.get("git")
+    code = "commit not recorded"
+    if git:
+        code = f"commit {git['commit'][:7]}" + (" with changes" if git["dirty"] else "")
+    return f"`{about['command']}`, {code}, {about['processor']}, {about['cores']} cores, {versions}"
 
 
 def _peer(result: dict[str, Any]) -> str:

@@ -83,3 +83,13 @@ def test_the_benchmark_example_runs(wine: None, capsys: pytest.CaptureFixture[st
     said = capsys.readouterr().out
     accuracy = float(said.split("accuracy")[1].split()[0])
     assert accuracy > 0.8, "it learns to tell three cultivars apart"
+
+
+def test_the_number_of_methods_is_that_of_the_package() -> None:
+    assert re.findall(r"(\d+) methods, among them", TEXT) == [str(len(METHODS))]
+
+
+def test_the_table_on_speed_is_that_of_the_results() -> None:
+    page = (Path(__file__).parents[2] / "results" / "speed.md").read_text()
+    (table,) = re.findall(r"## In short\n\n(.*?)\n\n", page, flags=re.DOTALL)
+    assert table in TEXT, "Copy the table `In short` of results/speed.md into the README."

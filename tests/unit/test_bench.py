@@ -30,7 +30,7 @@ def _json(script: str, *options: str) -> dict:
     """The one JSON object that it prints, with the machine in it."""
     result = json.loads(_run(script, "--json", *options))
     assert result["machine"]["command"].startswith(f"scripts/{script} --json")
-    assert {"date", "processor", "cores", "load", "torch"} <= result["machine"].keys()
+    assert {"git", "date", "processor", "cores", "load", "torch"} <= result["machine"].keys()
     return result
 
 
@@ -56,11 +56,21 @@ def test_table_names_each_task() -> None:
     assert [line.split()[0] for line in text.splitlines()[-3:]] == ["reach-v3", "push-v3", "mean"]
 
 
+def test_record_of_a_comparison() -> None:
+    result = _json("verify_env", "--tasks", "reach-v3,drawer-close-v3", "--steps", "16")
+
+    assert [row["task"] for row in result["tasks"]] == ["reach-v3", "drawer-close-v3"]
+    assert all(row["steps"] == 16 and row["difference"] == "" for row in result["tasks"])
+    assert (result["steps"], result["tasks that differ"]) == (32, 0)
+
+
 def test_learner() -> None:
     result = _json("bench_learner", *TINY, "--layer-norm", "--dtype", "float64")
 
-    assert {"plain sum", "task gradients", "combined", "m backward"} == result["ms"].keys()
-    ratios = {"task gradients/plain sum", "combined/plain sum", "m backward/task gradients"}
+    ways = {"plain sum", "task gradients", "combined", "own rows", "m backward"}
+    assert ways == result["ms"].keys()
+    ratios = {"task gradients/plain sum", "combined/plain sum"}
+    ratios |= {"own rows/task gradients", "m backward/task gradients"}
     assert all(result[ratio] > 0 for ratio in ratios)
     assert result["largest relative difference"] < 1e-12
 
@@ -113,7 +123,7 @@ def test_through_ray(script: str, options: list[str], key: str) -> None:
 
     columns = {
         "chunks": {"chunk", "rollouts", "actor s", "overhead %"},
-        "ways": {"way", "env steps/s", "over first", "over async"},
+        "ways": {"way", "env steps/s", "over first", "over async", "over async fast"},
         "modelled": {"updates per transition", "transitions/s", "cores"},
     }
     assert result[key]

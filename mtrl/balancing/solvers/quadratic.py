@@ -105,6 +105,10 @@ def dual_cone_weights(gramian: Array) -> Solution:
     """UPGrad: the sum over tasks of each gradient projected on the dual cone of all gradients.
 
     Row i's projection is `J'w` for the w that minimises `w'Mw` subject to `w >= e_i`.
+
+    Returns:
+        The sum of the w; the residual is the largest `|min(w - e_i, Cw)| / max(1, sum w)` over all i,
+        with cosines C in the place of M.
     """
     m = len(gramian)
     used, norm, cosines = scaled_cosines(gramian)
@@ -115,11 +119,13 @@ def dual_cone_weights(gramian: Array) -> Solution:
     total, residual, iterations, status = np.zeros(len(used)), 0.0, 0, "ok"
     for i in range(len(used)):
         # Scaled by the row's own norm, the projection of the unit row.
-        extra, converged, steps = nonnegative_quadratic(system, -cosines[:, i])
+        multiplier, converged, steps = nonnegative_quadratic(system, -cosines[:, i])
+        extra = multiplier.copy()
         extra[i] += 1.0
         total += norm[i] * extra
-        slack = cosines @ extra
-        residual = max(residual, -float(slack.min()) / max(1.0, float(extra.sum())))
+        # At the minimum neither the multiplier nor the slack is negative, and one of them is zero.
+        violation = float(np.abs(np.minimum(multiplier, cosines @ extra)).max())
+        residual = max(residual, violation / max(1.0, float(extra.sum())))
         iterations += steps
         if not converged:
             status = "stalled"

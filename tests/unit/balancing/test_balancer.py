@@ -74,6 +74,35 @@ def test_clip_bounds_trunk_and_heads_separately() -> None:
     assert metrics["clipped"] == 1.0
 
 
+@pytest.mark.parametrize("clip", ["separate", "joint"])
+def test_clip_leaves_gradients_within_the_bound_as_they_are(clip: str) -> None:
+    free, bounded = TwoTasks(), TwoTasks()
+    free.balancer("pcgrad").backward(free)
+    assert free.trunk.grad is not None and free.heads.grad is not None
+    bound = 1.1 * float(torch.cat([free.trunk.grad, free.heads.grad.flatten()]).norm())
+    metrics = bounded.balancer("pcgrad", max_norm=bound, clip=clip).backward(bounded)
+    assert bounded.trunk.grad is not None and bounded.heads.grad is not None
+    assert torch.equal(bounded.trunk.grad, free.trunk.grad)
+    assert torch.equal(bounded.heads.grad, free.heads.grad)
+    assert metrics["clipped"] == 0.0
+
+
+def test_joint_clip_bounds_the_norm_of_trunk_and_heads_together() -> None:
+    free, bounded = TwoTasks(), TwoTasks()
+    free.balancer("pcgrad").backward(free)
+    metrics = bounded.balancer("pcgrad", max_norm=0.1, clip="joint").backward(bounded)
+    norms = []
+    for problem in (free, bounded):
+        assert problem.trunk.grad is not None and problem.heads.grad is not None
+        norms.append(torch.cat([problem.trunk.grad, problem.heads.grad.flatten()]).norm())
+    assert float(norms[1]) == pytest.approx(0.1, rel=1e-4)
+    for name in ("trunk", "heads"):  # both by the same factor
+        expected = getattr(free, name).grad * (0.1 / norms[0])
+        torch.testing.assert_close(getattr(bounded, name).grad, expected, rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(metrics["grad_norm"], norms[0])
+    assert metrics["clipped"] == 1.0
+
+
 def test_famo_hears_the_losses_after_the_step_without_a_graph() -> None:
     problem = TwoTasks()
     balancer = problem.balancer("famo")

@@ -122,6 +122,12 @@ def test_sam_gs_equalises_rows_to_the_mean_norm() -> None:
     assert float(method.metrics["similarity"]) == pytest.approx(similarity(1, 9))
 
 
+def test_sam_gs_takes_the_mean_norm_over_rows_with_a_gradient() -> None:
+    jacobian = torch.tensor([[1.0, 0.0, 0.0], [0.0, 9.0, 0.0], [0.0, 0.0, 0.0]]).double()
+    direction = build("sam_gs", 3, 3, threshold=0.9).aggregate(Signals(jacobian=jacobian))
+    torch.testing.assert_close(direction, torch.tensor([5.0, 5.0, 0.0]).double())
+
+
 def test_sam_gs_first_momentum_step() -> None:
     jacobian = torch.tensor([[1.0, -2.0], [2.0, 1.0]], dtype=torch.float64)  # equal norms
     method = build("sam_gs", 2, 2, beta2=0.99, epsilon=1e-8)
@@ -239,6 +245,27 @@ def test_rgb_more_steps_mean_less_conflict() -> None:
         values.append(float(objective(angles, units, 0.1 * mean / mean.norm(), 0.0)))
     assert values == sorted(values, reverse=True)
     assert values[-1] < values[0]
+
+
+def test_rgb_does_not_count_rows_without_a_gradient() -> None:
+    options = {"inner_steps": 7, "inner_rate": 0.5, "proximity_weight": 0.3}
+    alive, all_rows = build("rgb", 4, 12, **options), build("rgb", 6, 12, **options)
+    for seed in range(3):
+        jacobian = rows(seed=seed)
+        expected = alive.aggregate(Signals(jacobian=jacobian))
+        with_dead = torch.cat([torch.zeros(1, 12), jacobian, torch.zeros(1, 12)])
+        direction = all_rows.aggregate(Signals(jacobian=with_dead))
+        torch.testing.assert_close(direction, expected, rtol=1e-6, atol=1e-7)
+        for fact in ("angle_mean", "angle_max"):
+            torch.testing.assert_close(all_rows.metrics[fact], alive.metrics[fact])
+
+
+def test_rgb_turns_by_a_right_angle_at_most() -> None:
+    method = build("rgb", 4, 12, inner_steps=1, inner_rate=1e4)
+    method.aggregate(Signals(jacobian=rows()))
+    angles = method.metrics["angles"]
+    assert isinstance(angles, Tensor)
+    assert angles.tolist() == [math.pi / 2] * 4
 
 
 def test_rgb_rotates_at_intervals_only() -> None:

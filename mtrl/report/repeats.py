@@ -1,0 +1,96 @@
+"""Runs of one benchmark joined into one result: figures become medians that remember their range."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+Results = dict[str, dict[str, Any]]
+"""Name of a benchmark -> what it printed, its runs joined; under `machines` one entry per run."""
+
+
+class Figure(float):
+    """The median over runs.
+
+    Attributes:
+        values: of the single runs, in their order.
+    """
+
+    values: tuple[float, ...]
+
+    def __new__(cls, values: Sequence[float]) -> Figure:
+        """Of the values of all runs."""
+        figure = super().__new__(cls, statistics.median(values))
+        figure.values = tuple(values)
+        return figure
+
+    @property
+    def low(self) -> float:
+        """The smallest value."""
+        return min(self.values)
+
+    @property
+    def high(self) -> float:
+        """The largest value."""
+        return max(self.values)
+
+
+def per_run(function: Callable[..., float], *figures: float) -> float:
+    """A function of figures, worked out in each run: its median and range, not those of its terms."""
+    runs = [figure.values if isinstance(figure, Figure) else (figure,) for figure in figures]
+    return joined([function(*values) for values in zip(*runs, strict=True)], "a figure")
+
+
+def read_results(folder: Path) -> Results:
+    """The JSON files of a folder by name; runs `X.1.json`, `X.2.json` of one benchmark are joined.
+
+    Raises:
+        ValueError: runs of one benchmark that do not measure the same.
+    """
+    runs: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for path in sorted(folder.glob("*.json")):
+        runs[path.name.partition(".")[0]].append(json.loads(path.read_text()))
+    results = {}
+    for name, found in runs.items():
+        machines = [run.pop("machine") for run in found]
+        _same([run.get("options") for run in found], name)
+        results[name] = {"machines": machines, **joined(found, name)}
+    return results
+
+
+def joined(values: list[Any], where: str) -> Any:
+    """One value for those of several runs, part by part.
+
+    What all runs agree on stays as it is; numbers become a :class:`Figure`; texts and flags that
+    differ are listed.
+
+    Raises:
+        ValueError: parts with other keys or of other lengths.
+    """
+    first = values[0]
+    if all(isinstance(value, dict) for value in values):
+        _same([sorted(value) for value in values], where)
+        return {key: joined([value[key] for value in values], f"{where}: {key}") for key in first}
+    if all(isinstance(value, list) for value in values):
+        _same([len(value) for value in values], where)
+        return [joined(list(entries), where) for entries in zip(*values, strict=True)]
+    if all(isinstance(value, float) for value in values):
+        return Figure(values)  # measured, even where all runs agree
+    if all(value == first for value in values):
+        return first
+    if any(isinstance(value, bool) or not isinstance(value, int | float) for value in values):
+        return " / ".join(dict.fromkeys(map(str, values)))
+    return Figure(values)
+
+
+def _same(shapes: list[Any], where: str) -> None:
+    if any(shape != shapes[0] for shape in shapes):
+        raise ValueError(
+            f"Runs of one benchmark should measure the same ({where}). Found {shapes[0]} in one and"
+            f" {next(s for s in shapes if s != shapes[0])} in another. Measure all of them again with"
+            " one command."
+        )
