@@ -29,8 +29,8 @@ def balance_rows(groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[list
     }
 
     def mean(name: str, key: str) -> float:
-        values = [run.get(key) for run in known[name]]
-        return math.nan if None in values else float(np.mean(values))
+        values = [math.nan if run.get(key) is None else run[key] for run in known[name]]
+        return float(np.mean(values))
 
     rows = []
     for name in sorted(known, key=lambda name: -mean(name, "balance/mer_balance")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -18,7 +19,10 @@ from mtrl.balancing.diagnostics import (
     update_diagnostics,
     weighting_diagnostics,
 )
+from mtrl.balancing.methods.moco import MoCo
+from mtrl.balancing.methods.sam_gs import SAMGS
 from mtrl.balancing.omega import omega_measures, performance_weights
+from mtrl.balancing.rng import CounterRandom
 
 ALIVE = torch.ones(4, dtype=torch.bool)
 
@@ -96,14 +100,21 @@ def test_mer_balance_reproduces_the_published_table(
     assert float(mer_balance(*values)) == pytest.approx(balance, abs=1e-3)
 
 
-def measured(method: Aggregator, jacobian: Tensor, **known: Tensor) -> dict[str, float]:
+def measured(method: Aggregator, jacobian: Tensor) -> dict[str, float]:
     """What a recorded step of a method says of the rows that it combined, and of the raw ones."""
-    direction = method.aggregate(Signals(jacobian=jacobian, record=True, **known))
+    losses = torch.ones(len(jacobian))
+    direction = method.aggregate(Signals(jacobian=jacobian, losses=losses, record=True))
     gramian = jacobian @ jacobian.T
     report = step_diagnostics(
         gramian, jacobian @ direction, direction @ direction, adjusted=method.adjusted
     )
     return {name: float(value) for name, value in report.items() if value.dim() == 0}
+
+
+def random_of(method: Aggregator) -> CounterRandom:
+    """The method's own random numbers."""
+    (found,) = (module for module in method.modules() if isinstance(module, CounterRandom))
+    return found
 
 
 def by_definition(adjusted: Tensor, jacobian: Tensor) -> dict[str, float]:
@@ -141,9 +152,7 @@ def test_measures_of_graddrop_are_those_of_the_masked_rows() -> None:
     method = build("graddrop", 2, 4, seed=1, leak=0.25)
     kept = set()
     for _ in range(8):
-        state = method.random.counter.clone()
-        draw = method.random.uniform(4)
-        method.random.counter.copy_(state)
+        draw = copy.deepcopy(random_of(method)).uniform(4)
         purity = 0.5 * (1 + jacobian.sum(0) / jacobian.abs().sum(0))
         mask = torch.where(purity > draw, jacobian > 0, jacobian < 0)
         expected = by_definition(torch.where(mask, jacobian, 0.25 * jacobian), jacobian)
@@ -170,7 +179,7 @@ def test_measures_of_rgb_are_those_of_its_rotated_rows(adaptive: bool) -> None:
     reference = torch.zeros(10, dtype=torch.float64)
     for step in range(3):
         jacobian = rows().roll(step, 1)
-        report = measured(method, jacobian, losses=torch.ones(4))
+        report = measured(method, jacobian)
         units = torch.nn.functional.normalize(jacobian, dim=1)
         reference = 0.5 * reference + 0.5 * torch.nn.functional.normalize(units.mean(0), dim=0)
         across = reference - (units @ reference)[:, None] * units
@@ -207,9 +216,7 @@ def surgery(jacobian: Tensor, order: Tensor, target: float | None) -> Tensor:
 def test_measures_of_surgery_are_those_of_its_rows(name: str, target: float | None) -> None:
     jacobian = rows() * torch.tensor([[1.0], [5.0], [0.2], [2.0]])
     method = build(name, 4, 10)
-    state = method.random.counter.clone()
-    order = method.random.permutations(4, 4)
-    method.random.counter.copy_(state)
+    order = copy.deepcopy(random_of(method)).permutations(4, 4)
     expected = by_definition(surgery(jacobian, order, target), jacobian)
     report = measured(method, jacobian)
     assert {name: report[name] for name in expected} == pytest.approx(expected, rel=1e-6)
@@ -234,15 +241,13 @@ def test_measures_of_upgrad_are_those_of_its_projections() -> None:
 
 def test_measures_of_sam_gs_and_moco_are_those_of_what_they_sum() -> None:
     jacobian = rows()
-    sam_gs = build("sam_gs", 4, 10, threshold=0.0)  # always the momentum branch
-    sam_gs.double()
+    sam_gs = SAMGS(4, 10, threshold=0.0).double()  # always the momentum branch
     report = measured(sam_gs, jacobian)
     expected = by_definition(sam_gs.moments.abs() * jacobian, jacobian)
     assert {name: report[name] for name in expected} == pytest.approx(expected, rel=1e-6)
     equalised = measured(build("sam_gs", 4, 10, threshold=1.1), jacobian)
     assert equalised["conflict"] == pytest.approx(equalised["raw_conflict"])
-    moco = build("moco", 4, 10)
-    moco.double()
+    moco = MoCo(4, 10).double()
     for shift in range(2):
         report = measured(moco, jacobian.roll(shift, 1))
     expected = by_definition(moco.tracked, jacobian.roll(1, 1))
@@ -270,8 +275,8 @@ def test_measuring_changes_no_step_and_costs_nothing_unasked(name: str) -> None:
     plain, recorded = (build(name, 2, 10, **options) for _ in range(2))
     for seed in range(3):
         jacobian = torch.randn(2, 10, generator=torch.Generator().manual_seed(seed))
-        known = {"losses": torch.tensor([1.0, 2.0]), "performance": torch.tensor([0.2, 0.7])}
-        signals = Signals(jacobian=jacobian, **known)
+        losses, performance = torch.tensor([1.0, 2.0]), torch.tensor([0.2, 0.7])
+        signals = Signals(jacobian=jacobian, losses=losses, performance=performance)
         direction = plain.aggregate(signals)
         assert plain.adjusted is None
         assert "angle_gmae" not in plain.metrics
