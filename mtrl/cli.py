@@ -180,6 +180,7 @@ def _train(options: argparse.Namespace) -> int:
 
 def _supervised(options: argparse.Namespace) -> int:
     from mtrl.config import ConfigError, flatten, resolve
+    from mtrl.report.balance import balance_text
     from mtrl.report.benchmark import ranking
     from mtrl.runs.directory import RunDirectory
     from mtrl.runs.guard import TrainingError
@@ -220,7 +221,8 @@ def _supervised(options: argparse.Namespace) -> int:
         for line in launch.conclude(point.config, outcomes, runs) if runs else []:
             print(line)
     if len(results) > 1:
-        print(ranking(results))
+        measured = {name: [result["lowest_loss"]] for name, result in results.items()}
+        print(*filter(None, [balance_text(measured), ranking(results)]), sep="\n")
     return FAILED if failed else OK
 
 

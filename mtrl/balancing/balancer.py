@@ -51,8 +51,9 @@ class Balancer:
 
     Attributes:
         gramian: `[m, m]` of the last step on the gradient path that was no replay, for whoever keeps it.
-        seconds: spent in the method so far, Gramian and combination included, as the host sees it: on a
-            device that is the time to give the work out.
+        seconds: spent in the method so far, Gramian and combination included, and what it measures
+            where a step is recorded, as the host sees it: on a device that is the time to give the
+            work out.
     """
 
     def __init__(
@@ -99,26 +100,26 @@ class Balancer:
             loss_fn: `loss_fn(shared) -> (losses [m], aux)`; see `mtrl.balancing.gradients`. The tensors
                 in the dictionary `aux` come back among the metrics.
             performance: `[m]`, for methods that read it.
-            record: also measure how gradients and update lie to each other, and keep the Gramian. On
-                the loss path this forms the task gradients once more, beside the step, which it does
-                not change.
+            record: also measure how gradients, the rows that the method makes of them and the update
+                lie to each other, and keep the Gramian. On the loss path this forms the task gradients
+                once more, beside the step, which it does not change.
 
         Returns:
             `losses [m]`, `finite` (whether all losses are), `grad_norm`, `clipped`, and the
             method's own metrics; on the gradient path also measures of conflict; where `record`, all
-            of `mtrl.balancing.diagnostics.step_diagnostics`.
+            of `mtrl.balancing.diagnostics.step_diagnostics` and what the method adds.
         """
         if Needs.LOSSES_AFTER in self.method.needs:
             self._last_loss_fn = loss_fn
         known = None if performance is None else Performance.of(performance)
         if self.method.needs & GRADIENTS:
-            signals, method_metrics, metrics = self._gradient_path(loss_fn, known)
+            signals, method_metrics, metrics = self._gradient_path(loss_fn, known, record)
             gradients = signals.gradients
         else:
-            signals, method_metrics, metrics = self._loss_path(loss_fn, known)
+            signals, method_metrics, metrics = self._loss_path(loss_fn, known, record)
             gradients = self._task_gradients(loss_fn)[2] if record else None
         if record and gradients is not None:
-            metrics |= self._measure(gradients, method_metrics, known)
+            metrics |= self._measure(gradients, method_metrics.get("weights"))
         metrics |= self._clip()
         metrics["losses"] = signals.losses
         metrics["finite"] = signals.finite_losses.all()
@@ -156,12 +157,12 @@ class Balancer:
         self.method.load_state_dict(state)
 
     def _loss_path(
-        self, loss_fn: LossFunction, performance: Performance | None
+        self, loss_fn: LossFunction, performance: Performance | None, record: bool
     ) -> tuple[Signals, MethodMetrics, Metrics]:
         losses, aux = loss_fn(self.shared)
         method = self.method
         assert isinstance(method, Weighting), "without gradients there is nothing but weights"
-        signals = Signals(losses=losses, performance=performance)
+        signals = Signals(losses=losses, performance=performance, record=record)
         weights, method_metrics = self._call(signals, lambda: method.weights(signals))
         weights = weights.to(losses.dtype)
         heads, shared = list(self.heads.values()), list(self.shared.values())
@@ -177,10 +178,12 @@ class Balancer:
         return signals, method_metrics, _detached(aux)
 
     def _gradient_path(
-        self, loss_fn: LossFunction, performance: Performance | None
+        self, loss_fn: LossFunction, performance: Performance | None, record: bool
     ) -> tuple[Signals, MethodMetrics, Metrics]:
         losses, aux, gradients, head_grads = self._task_gradients(loss_fn)
-        signals = Signals(losses=losses, gradients=gradients, performance=performance)
+        signals = Signals(
+            losses=losses, gradients=gradients, performance=performance, record=record
+        )
         parts, method_metrics = self._call(signals, lambda: self.method.aggregate_blocks(signals))
         for parameter, part in zip(self.shared.values(), parts, strict=True):
             # The fused optimisers read a gradient in memory order, whatever its strides say.
@@ -212,9 +215,7 @@ class Balancer:
         return task_gradients(loss_fn, self.shared, heads, m, mode=self.mode)
 
     @torch.no_grad()
-    def _measure(
-        self, gradients: TaskGradients, facts: MethodMetrics, performance: Performance | None
-    ) -> Metrics:
+    def _measure(self, gradients: TaskGradients, weights: Tensor | float | None) -> Metrics:
         if self.gramian is None or not self.method.needs & GRADIENTS:
             self.gramian = gradients.gramian()
         update = torch.cat([p.grad.flatten() for p in self.shared.values() if p.grad is not None])
@@ -224,8 +225,8 @@ class Balancer:
             torch.where(finite[:, None] & finite[None, :], self.gramian, 0.0),
             torch.nan_to_num(gradients.dot(update)),
             torch.nan_to_num(update.double().square().sum()),
-            facts,
-            performance,
+            weights=weights if isinstance(weights, Tensor) else None,
+            adjusted=self.method.adjusted,
         )
 
     def _set_head_gradients(

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from mtrl.balancing.adjusted import AdjustedRows
 from mtrl.balancing.host import may_read
 from mtrl.balancing.signals import Signals
 
@@ -56,7 +57,10 @@ class Aggregator(nn.Module, abc.ABC):
         scale: of its direction.
         checked_against: what its answers were compared with.
         differs: from the paper or from released code, in short; the docstring says more.
-        metrics: facts about the last call, for the log.
+        metrics: facts about the last call, for the log; where `signals.record`, also what is
+            measured only then.
+        adjusted: the rows that the last call combined, where `signals.record` and the method changes
+            the directions of rows; otherwise None, and they are the task gradients.
     """
 
     needs: Needs
@@ -81,6 +85,7 @@ class Aggregator(nn.Module, abc.ABC):
         self.num_shared = num_shared
         self.seed = seed
         self.metrics: dict[str, Tensor | float] = {}
+        self.adjusted: AdjustedRows | None = None
         self._keep: Tensor | None = None  # rows admitted in the current call
 
     def aggregate(self, signals: Signals) -> Tensor:
@@ -115,7 +120,7 @@ class Aggregator(nn.Module, abc.ABC):
         return signals.gradients.split(self.direction(signals))
 
     def _admit(self, signals: Signals) -> Signals:
-        self.metrics = {}
+        self.metrics, self.adjusted = {}, None
         keep = signals.finite_rows()
         if len(keep) != self.num_tasks:
             raise ValueError(

@@ -18,7 +18,7 @@ from typing import Literal
 from torch import Tensor
 
 from mtrl.balancing.base import Aggregator, Needs, Weighting
-from mtrl.balancing.omega import performance_weights
+from mtrl.balancing.omega import omega_measures, performance_weights
 from mtrl.balancing.signals import Signals
 
 
@@ -50,6 +50,12 @@ class PIOptions:
     def omega(self, signals: Signals) -> Tensor:
         """`[m]` float64, on the device of the performance."""
         return performance_weights(
+            signals.performance, min_temperature=self.min_temperature, bound=self.bound
+        )
+
+    def measures(self, signals: Signals) -> dict[str, Tensor]:
+        """See :func:`mtrl.balancing.omega.omega_measures`."""
+        return omega_measures(
             signals.performance, min_temperature=self.min_temperature, bound=self.bound
         )
 
@@ -105,6 +111,9 @@ class InformedWeighting(Weighting):
         weights = self.base.task_weights(signals if raw else _informed(self.base, signals, omega))
         self.metrics.update(self.base.metrics)
         self.metrics["omega"] = omega
+        if signals.record:
+            self.adjusted = self.base.adjusted
+            self.metrics |= self.options.measures(signals)
         return weights if self.base.informed == "own" else weights * omega.to(weights.device)
 
     def observe_after(self, losses: Tensor) -> None:
@@ -140,6 +149,9 @@ class InformedAggregator(Aggregator):
         direction = self.base.direction(_informed(self.base, signals, omega))
         self.metrics.update(self.base.metrics)
         self.metrics["omega"] = omega
+        if signals.record:
+            self.adjusted = self.base.adjusted
+            self.metrics |= self.options.measures(signals)
         return direction
 
 

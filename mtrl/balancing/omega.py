@@ -39,6 +39,30 @@ def temperature(
     return _temperature(lowest, highest, min_temperature, bound)
 
 
+def omega_measures(
+    performance: Performance, *, min_temperature: float, bound: float
+) -> dict[str, Tensor]:
+    """What PIVRG's omega of these options says about the spread of the tasks (proposition 2).
+
+    Returns:
+        `omega_square`, `omega . omega`; `omega_temperature`, tau; `drop_variance`, the population
+        variance of the known drops in percent squared; `drop_variance_estimate`, `tau^2 (omega .
+        omega / m - 1)`, its first-order approximation.
+    """
+    omega = performance_weights(performance, min_temperature=min_temperature, bound=bound)
+    tau = temperature(performance, min_temperature=min_temperature, bound=bound)
+    drop, unknown = _drop(performance)
+    count = (~unknown).sum().clamp_min(1)
+    mean = drop.masked_fill(unknown, 0.0).sum() / count
+    square = omega.square().sum()
+    return {
+        "omega_square": square,
+        "omega_temperature": tau,
+        "drop_variance": (drop - mean).square().masked_fill(unknown, 0.0).sum() / count,
+        "drop_variance_estimate": tau**2 * (square / len(omega) - 1.0),
+    }
+
+
 def _weights(performance: Performance, min_temperature: float, bound: float) -> Tensor:
     drop, unknown = _drop(performance)
     lowest, highest = _ends(drop, unknown)

@@ -94,6 +94,8 @@ class Signals:
         performance: `[m]` success rates in [0, 1] or a :class:`Performance`.
         omega: `[m]` weights of the tasks in a method's own objective; set by the
             performance-informed layer for methods with a form of their own, otherwise absent.
+        record: whether the caller wants what is measured only now and then: a method then also sets
+            `adjusted` and may add to its metrics. The step does not change.
 
     Reading what was not given raises :class:`MissingSignalError`.
     """
@@ -107,6 +109,7 @@ class Signals:
         gramian: Tensor | None = None,
         performance: Tensor | Performance | None = None,
         omega: Tensor | None = None,
+        record: bool = False,
     ) -> None:
         if jacobian is not None:
             if gradients is not None:
@@ -117,6 +120,7 @@ class Signals:
         self._gramian = None if gramian is None else gramian.detach()
         self._performance = None if performance is None else Performance.of(performance)
         self.omega = omega
+        self.record = record
 
     @property
     def losses(self) -> Tensor:
@@ -196,6 +200,7 @@ class Signals:
             "gramian": self._gramian,
             "performance": self._performance,
             "omega": self.omega,
+            "record": self.record,
         }
         return Signals(**(known | changes))
 

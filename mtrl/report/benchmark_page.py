@@ -12,10 +12,9 @@ import numpy as np
 from ruamel.yaml import YAML
 
 from mtrl.extras import DISTRIBUTION
+from mtrl.report.balance import COLUMNS, balance_rows
 from mtrl.report.benchmark import mean_ranks
 from mtrl.runs.directory import RunDirectory, RunDirectoryError
-
-_MANIFEST = ("created", "python", "platform", "cpus", "versions", "git")
 
 
 def is_supervised(run: RunDirectory) -> bool:
@@ -55,7 +54,6 @@ def add_runs(folder: Path, runs: Sequence[RunDirectory]) -> list[Path]:
 
 
 def _row(config: dict[str, Any], result: dict[str, Any], run: RunDirectory) -> dict[str, Any]:
-    manifest = json.loads((run.path / "manifest.json").read_text())
     # The path of a log says nothing to others.
     options = {k: v for k, v in config["method_options"].items() if k not in ("log", "key")}
     recipe = {k: v for k, v in config["recipe"].items() if v is not None}
@@ -69,7 +67,7 @@ def _row(config: dict[str, Any], result: dict[str, Any], run: RunDirectory) -> d
         "updates": result["updates"],
         "lowest_loss": result["lowest_loss"],
         "wall_s": round(result["wall_s"], 1),
-        "manifest": {key: manifest[key] for key in _MANIFEST},
+        "manifest": run.provenance(),
     }
 
 
@@ -107,7 +105,7 @@ def benchmark_page(folder: Path) -> str:
     ]
     contents = {path.stem: json.loads(path.read_text()) for path in files}
     for name, content in contents.items():
-        lines += ["", f"## {name}", "", *_table(content), "", *_facts(content)]
+        lines += ["", f"## {name}", "", *_table(content), *_balance(content), "", *_facts(content)]
     lines += ["", f"![percent behind single-task training]({folder.name}.png)"]
     text = "\n".join(lines)
     folder.with_suffix(".md").write_text(text + "\n")
@@ -152,6 +150,24 @@ def _table(content: dict[str, Any]) -> list[str]:
     return [head, rule, *(line for _, line in sorted(rows))]
 
 
+def _balance(content: dict[str, Any]) -> list[str]:
+    groups = {name: [r["lowest_loss"] for r in runs] for name, runs in _by_method(content).items()}
+    rows = balance_rows(groups)
+    if not rows:
+        return []
+    return [
+        "",
+        "Gradients at the epoch of the lowest mean validation loss (RGB, equations 3 to 6; means over"
+        " seeds): of the rows that the method combines, after it has turned or cut them, and `raw MER`"
+        " of the task gradients. `turn`: the degrees by which every row would turn for that proximity."
+        " `delta_m` and loss are of the validation split.",
+        "",
+        f"| {' | '.join(COLUMNS)} |",
+        "|---" * len(COLUMNS) + "|",
+        *(f"| {' | '.join(row)} |" for row in rows),
+    ]
+
+
 def _spread(values: Sequence[float], digits: int) -> str:
     mean = f"{np.mean(values):.{digits}f}"
     if len(values) < 2:
@@ -172,8 +188,20 @@ def _facts(content: dict[str, Any]) -> list[str]:
     return [
         f"{len(seconds)} runs of {updates} updates, {np.median(seconds):.1f} s each (median, with"
         f" whatever else ran on the machine), epoch selected by {rules}. {facts['created'][:10]},"
-        f" {facts['cpus']} CPUs, {facts['platform']}, Python {facts['python']}, {versions}."
+        f" {facts['cpus']} CPUs, {facts['platform']}, Python {facts['python']}, {versions},"
+        f" {_commits(content)}."
     ]
+
+
+def _commits(content: dict[str, Any]) -> str:
+    """The commits that the runs were made at, as one phrase."""
+    shared = content["manifest"]["git"]
+    found = [run["manifest"].get("git", shared) for run in content["runs"]]
+    names = {
+        "unknown" if git is None else git["commit"][:9] + (" with changes" if git["dirty"] else "")
+        for git in found
+    }
+    return f"commit {', '.join(sorted(names))}"
 
 
 def _picture(contents: dict[str, dict[str, Any]], path: Path) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 from mtrl.extras import DISTRIBUTION
 
 PACKAGES = ("torch", "numpy", "scipy", "gymnasium", "metaworld", "mujoco", "ray", DISTRIBUTION)
+PROVENANCE = ("created", "python", "platform", "cpus", "versions", "git")
 _STALE_AFTER_S = 120.0  # a heartbeat older than this belongs to a process that is gone
 
 
@@ -121,6 +122,11 @@ class RunDirectory:
     def write_json(self, name: str, content: Any) -> Path:
         """Write a file of the run, atomically."""
         return self._write_json(name, content)
+
+    def provenance(self) -> dict[str, Any]:
+        """What a kept result says about the run that it comes from: date, versions, machine, commit."""
+        manifest = json.loads((self.path / "manifest.json").read_text())
+        return {key: manifest[key] for key in PROVENANCE}
 
     def _is_locked(self) -> bool:
         try:

@@ -6,19 +6,38 @@ import json
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mtrl.supervised.config import SupervisedConfig
 from mtrl.supervised.problem import Problem
 from mtrl.supervised.trainer import Baseline, Outcome
 
 
-def write_baseline(path: Path, config: SupervisedConfig, outcomes: Mapping[str, Outcome]) -> Path:
-    """Keep single-task results for `baseline`: the test metrics of each task's run."""
+def write_baseline(
+    path: Path,
+    config: SupervisedConfig,
+    outcomes: Mapping[str, Outcome],
+    provenance: Mapping[str, Any],
+) -> Path:
+    """Keep single-task results for `baseline`: the test metrics of each task's run.
+
+    Args:
+        path: of the file.
+        config: of the runs.
+        outcomes: by task.
+        provenance: see `RunDirectory.provenance`.
+    """
     values: dict[str, dict[str, float]] = {}
     for task, outcome in outcomes.items():
         rows = [test["metrics"][task] for test in outcome.result["test"]]
         values[task] = {name: statistics.fmean(row[name] for row in rows) for name in rows[0]}
-    content = {"problem": config.problem, "options": config.problem_options, "values": values}
+    content = {
+        "problem": config.problem,
+        "options": config.problem_options,
+        "seed": config.seed,
+        "values": values,
+        "manifest": dict(provenance),
+    }
     path.write_text(json.dumps(content, indent=1))
     return path
 

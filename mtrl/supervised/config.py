@@ -47,8 +47,8 @@ class RunConfig:
         directory: of all runs.
         name: of this one, before method, seed and time; empty takes the problem's.
         tensorboard: write event files.
-        record_interval_updates: updates between two that measure conflict and record the Gramian; 0 is
-            never.
+        record_interval_updates: updates between two that measure conflict and record the Gramian; the
+            last of every epoch does so too; 0 is never.
         checkpoint_interval_epochs: epochs between checkpoints.
         keep_checkpoints: how many stay.
     """
@@ -72,7 +72,8 @@ class SupervisedConfig:
         method: a balancing method; `stl` trains single tasks, `all` every method one after another.
         method_options: the method's options.
         task: with `stl`, the task to train; `all` trains each.
-        grid: key -> list of values; every combination is trained, one after another.
+        grid: key -> list of values; every combination is trained, one after another. Keys that belong
+            together are set by `cases`, a list of such settings.
         baseline: files of single-task results to compare with, averaged; empty takes the benchmark's.
         seed: of data order, initialisation and the method.
         device: `auto` takes a GPU when there is one.

@@ -38,13 +38,29 @@ class DataError(ValueError):
 def grid_points(grid: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Every combination of a grid's values; one empty one without a grid.
 
+    Args:
+        grid: key -> values. Under `cases` a value sets several keys at once.
+
     Raises:
-        ValueError: an entry is not a list of values.
+        ValueError: an entry is not a list of values, or a case is not a mapping.
     """
+    axes: list[list[dict[str, Any]]] = []
     for key, values in grid.items():
         if not isinstance(values, list) or not values:
             raise ValueError(f"`grid.{key}` should be a list of values. Found {values!r}.")
-    return [dict(zip(grid, point, strict=True)) for point in itertools.product(*grid.values())]
+        if key != "cases":
+            axes.append([{key: value} for value in values])
+            continue
+        if not all(isinstance(case, Mapping) and case for case in values):
+            raise ValueError(
+                "`grid.cases` should be a list of settings, such as {method: rgb}. Found"
+                f" {values!r}."
+            )
+        axes.append(values)
+    return [
+        {key: value for part in point for key, value in part.items()}
+        for point in itertools.product(*axes)
+    ]
 
 
 def expand(config: SupervisedConfig) -> list[SupervisedConfig]:
@@ -178,7 +194,8 @@ def conclude(
     stem = next(iter(runs.values())).name.rpartition("-s")[2]  # the seed and time of the first run
     name = config.run.name or config.problem.rpartition(":")[2].lower()
     if config.method == SINGLE_TASK:
-        path = write_baseline(base / f"{name}-stl-s{stem}.json", config, outcomes)
+        made = RunDirectory.open(next(iter(runs.values()))).provenance()
+        path = write_baseline(base / f"{name}-stl-s{stem}.json", config, outcomes, made)
         return [f"single-task results: {path} (use them with baseline=[{path}])"]
     if len(runs) < 2:
         return []

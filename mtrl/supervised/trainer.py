@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import torch
 
+from mtrl.balancing.diagnostics import ROW_MEASURES
 from mtrl.runs import checkpoint
 from mtrl.runs.directory import RunDirectory
 from mtrl.runs.gramians import GramianLog
@@ -26,7 +27,7 @@ Baseline = Mapping[str, Mapping[str, float]]
 _HEARTBEAT_S = 5.0
 # What RGB's paper reports of the model at the lowest mean validation loss (and the cosine to the mean).
 _AT_LOWEST_LOSS = {
-    "mer_balance", "conflict", "proximity", "condition_number", "cos_to_mean_avg", "delta_m",
+    *ROW_MEASURES, *(f"raw_{name}" for name in ROW_MEASURES), "cos_to_mean_avg", "delta_m",
 }  # fmt: skip
 _REDRAW_S = 0.5
 
@@ -163,7 +164,9 @@ class Trainer:
         every = self.config.record_interval_updates
         for indices in batches[self.batches_done :]:
             batch = train[indices].to(self.device)
-            record = every > 0 and self.updates % every == 0
+            # The last one too, so that there is a record of every epoch's model.
+            last = self.batches_done + 1 == len(batches)
+            record = every > 0 and (last or self.updates % every == 0)
             self.updates += 1
             self.batches_done += 1
             for copy, learner in enumerate(self.learners):

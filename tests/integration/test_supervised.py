@@ -17,11 +17,13 @@ from ruamel.yaml import YAML
 
 from mtrl.balancing import METHODS
 from mtrl.cli import main
+from mtrl.report.balance import COLUMNS, balance_rows
 from mtrl.report.benchmark_page import add_runs, benchmark_page
 from mtrl.runs import checkpoint
 from mtrl.runs.directory import RunDirectory, RunDirectoryError
 from mtrl.runs.gramians import read_gramians
 from mtrl.runs.metrics import read_jsonl
+from mtrl.supervised.launch import grid_points
 
 SMALL = [
     "-c", "supervised/digits", "problem_options.pairs=96", "recipe.batch_size=32", "recipe.epochs=2",
@@ -35,6 +37,11 @@ def train(base: Path, *arguments: str) -> int:
 
 def only_run(base: Path) -> Path:
     (run,) = (path.parent for path in base.glob("*/config.yaml"))
+    return run
+
+
+def only_of(base: Path, seed: int) -> Path:
+    (run,) = (path.parent for path in base.glob(f"*-s{seed}-*/config.yaml"))
     return run
 
 
@@ -199,7 +206,11 @@ def test_single_tasks_feed_delta_m_and_pivrg(
     runs = sorted(path.parent.name for path in (tmp_path / "stl").glob("*/config.yaml"))
     assert ["-CL-" in runs[0], "-RR-" in runs[1]] == [True, True]
     (baseline,) = (tmp_path / "stl").glob("*.json")
-    values = json.loads(baseline.read_text())["values"]
+    content = json.loads(baseline.read_text())
+    values, seed = content["values"], content["seed"]
+    runs = [path.parent for path in (tmp_path / "stl").glob(f"*-s{seed}-*/config.yaml")]
+    assert content["manifest"] in [RunDirectory(run).provenance() for run in runs]
+    assert {"git", "versions", "created"} <= set(content["manifest"])
     assert set(values) == {"CL", "RR"}
     assert f"baseline=[{baseline}]" in capsys.readouterr().out
 
@@ -244,15 +255,28 @@ def test_fixed_weights_come_from_a_run(tmp_path: Path) -> None:
     assert found == pytest.approx(2 * mean / mean.sum())
 
 
-def test_the_epoch_of_the_lowest_loss_is_reported_with_its_balance(tmp_path: Path) -> None:
-    assert train(tmp_path, "method=rgb", "recipe.epochs=3") == 0
+@pytest.mark.parametrize("method", ["rgb", "pcgrad", "ls"])
+def test_the_epoch_of_the_lowest_loss_is_reported_with_its_balance(
+    tmp_path: Path, method: str
+) -> None:
+    # One record between epochs would be too rare: the last update of each is recorded as well.
+    rare = "run.record_interval_updates=1000"
+    assert train(tmp_path, f"method={method}", "recipe.epochs=3", rare) == 0
     run = only_run(tmp_path)
     records, result = read_jsonl(run / "metrics.jsonl"), final(run)
     lowest = min(records, key=lambda record: record["val/mean_loss"])
     assert result["lowest_loss"]["epoch"] == lowest["epochs"]
-    for name in ("mer_balance", "conflict", "proximity", "condition_number"):
+    raw = ("raw_mer_balance", "raw_conflict", "raw_condition_number")
+    for name in ("mer_balance", "conflict", "proximity", "condition_number", *raw):
         assert result["lowest_loss"][f"balance/{name}"] == lowest[f"balance/{name}"]
         assert all(np.isfinite(record[f"balance/{name}"]) for record in records)
+    adjusts = method != "ls"
+    # At these sizes both tasks may agree in a batch; then PCGrad changes nothing.
+    conflicting = any(record["balance/conflict_rate"] > 0 for record in records)
+    turned = [record["balance/proximity"] > 1e-12 for record in records]
+    assert any(turned) == (adjusts and (method == "rgb" or conflicting))
+    same = [r["balance/conflict"] == r["balance/raw_conflict"] for r in records]
+    assert all(same) == (not any(turned))
     best = min(records, key=lambda record: record["val/delta_m"])
     assert result["selected_epoch"] == best["epochs"]
 
@@ -305,6 +329,51 @@ def test_a_grid_trains_every_combination(
     assert "sam_gs seed=1 method_options.threshold=0.9" in capsys.readouterr().out
 
 
+def test_the_table_of_mer_is_one_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [*SMALL, f"run.directory={tmp_path}", "recipe.epochs=1"]
+    preset = ["-c", "supervised/ablation/rgb_mer"]
+    assert main(["supervised", *preset, *arguments[2:]]) == 0
+    out = capsys.readouterr().out.splitlines()
+    start = out.index("at the lowest mean validation loss:")
+    head, *lines = out[start + 1 : start + 8]
+    assert head.split() == " ".join(COLUMNS).split()
+    found = {line.split()[0] + line.split("inner_steps=")[-1].split()[0] for line in lines}
+    assert found == {
+        "graddropgraddrop", "gradvacgradvac", "pcgradpcgrad", "rgb5", "rgb30", "rgb50",
+    }  # fmt: skip
+    mer = [float(line.split()[-2]) for line in lines]
+    assert mer == sorted(mer, reverse=True)
+    assert all(0 < value <= 0.5**0.5 + 1e-3 for value in mer)
+
+
+def test_rows_of_the_mer_table_are_means_over_runs() -> None:
+    def run(proximity: float, balance: float) -> dict:
+        keys = ("conflict", "condition_number", "raw_mer_balance")
+        facts = {f"balance/{key}": 0.25 for key in keys}
+        facts |= {"balance/proximity": proximity, "balance/mer_balance": balance}
+        return {"loss": 0.5, "val/delta_m": 3.0, **facts}
+
+    unrecorded = {"loss": 0.5, "val/delta_m": 3.0}
+    groups = {"low": [run(0.0, 0.3)], "high": [run(0.1, 0.4), run(0.4, 0.6)], "none": [unrecorded]}
+    high, low = balance_rows(groups)
+    # 2 asin sqrt(1/4) is 60 degrees.
+    assert high == ["high", "3.0", "0.5000", "0.250", "2.5e-01", "60.00", "0.25", "0.500", "0.250"]
+    assert low[0] == "low"
+    assert low[5] == "0.00"
+    assert balance_rows({"none": [unrecorded]}) == []
+
+
+def test_cases_of_a_grid_set_keys_together() -> None:
+    cases = [{"method": "ls"}, {"method": "rgb", "method_options.inner_steps": 5}]
+    points = grid_points({"cases": cases, "seed": [0, 1]})
+    assert points == [{**case, "seed": seed} for case in cases for seed in (0, 1)]
+    for wrong in (["ls"], [{}]):
+        with pytest.raises(ValueError, match=r"`grid\.cases` should be a list of settings"):
+            grid_points({"cases": wrong})
+
+
 def test_results_pages_are_made_from_kept_rows(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -326,6 +395,18 @@ def test_results_pages_are_made_from_kept_rows(
     error = abs(deltas[0] - deltas[1]) / 2
     assert f"{sum(deltas) / 2:.1f} ± {error:.1f} |" in line
     assert line.endswith("| 2 |")
+    mer = [row["lowest_loss"]["balance/mer_balance"] for row in rows[:2]]
+    balance = [line for line in text.splitlines() if line.startswith("| ls ")][1]
+    assert f"| {sum(mer) / 2:.3f} |" in balance
+    content = json.loads(file.read_text())
+    manifest = json.loads((only_of(tmp_path / "runs", 0) / "manifest.json").read_text())
+    assert content["manifest"]["git"] == manifest["git"]
+    assert content["manifest"]["versions"]["torch"] in text
+    content["manifest"]["git"] = {"commit": "0123456789abcdef", "dirty": False}
+    content["runs"][0]["manifest"]["git"] = {"commit": "fedcba9876543210", "dirty": True}
+    content["runs"][1]["manifest"]["git"] = None
+    file.write_text(json.dumps(content))
+    assert "commit 012345678, fedcba987 with changes, unknown." in benchmark_page(folder)
     assert folder.with_suffix(".png").stat().st_size > 10_000
 
     assert train(tmp_path / "stl", "method=stl", "task=CL", "recipe.epochs=1") == 0

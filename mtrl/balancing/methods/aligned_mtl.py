@@ -11,7 +11,7 @@ from torch import Tensor
 from mtrl.balancing.base import Needs, Weighting
 from mtrl.balancing.signals import Signals
 from mtrl.balancing.solvers import Solution
-from mtrl.balancing.solving import solve_on_host
+from mtrl.balancing.solving import solve_for_rows
 
 
 class AlignedMTL(Weighting):
@@ -61,7 +61,7 @@ class AlignedMTL(Weighting):
 
     def task_weights(self, signals: Signals) -> Tensor:
         """`B 1`, or `B 1 / m`, `[m]`."""
-        weights = solve_on_host(self, signals.gramian, lambda m: _align(m, self.component_scale))
+        weights = solve_for_rows(self, signals, lambda m: _align(m, self.component_scale))
         return weights / self.num_tasks if self.reduction == "mean" else weights
 
 
@@ -80,7 +80,7 @@ def _align(gramian: NDArray[np.float64], component_scale: str) -> Solution:
     residual = float(np.abs(projector - vectors @ vectors.T).max())
     # Rounding of the eigenvectors leaves 1e-18 on a row without gradient.
     weights = np.where(gramian.diagonal() > 0.0, transform.sum(1), 0.0)
-    return Solution(weights, "ok", residual, 0)
+    return Solution(weights, "ok", residual, 0, transform)
 
 
 def _lower_median(values: NDArray[np.float64]) -> float:

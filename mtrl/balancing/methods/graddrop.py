@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mtrl.balancing.adjusted import AdjustedRows
 from mtrl.balancing.base import Aggregator, Needs
 from mtrl.balancing.rng import CounterRandom
 from mtrl.balancing.signals import Signals
@@ -49,4 +50,7 @@ class GradDrop(Aggregator):
         draw = self.random.uniform(matrix.shape[1]).to(matrix.dtype)
         keep = torch.where(purity > draw, matrix > 0, matrix < 0)
         self.metrics["sign_purity"] = (2.0 * purity - 1.0).abs().mean()
-        return torch.where(keep, matrix, self.leak * matrix).sum(0)
+        rows = torch.where(keep, matrix, self.leak * matrix)
+        if signals.record:
+            self.adjusted = AdjustedRows.of_matrix(rows, matrix)
+        return rows.sum(0)

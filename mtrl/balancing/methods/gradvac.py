@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mtrl.balancing.adjusted import AdjustedRows
 from mtrl.balancing.base import Needs, Weighting
+from mtrl.balancing.gramian import cosines
 from mtrl.balancing.projections import row_weights, vaccinate
 from mtrl.balancing.rng import CounterRandom
 from mtrl.balancing.signals import Signals
@@ -48,4 +50,6 @@ class GradVac(Weighting):
         order = self.random.permutations(self.num_tasks, self.num_tasks)
         rows, targets = vaccinate(signals.gramian, order, self.targets, self.decay)
         self.targets.copy_(targets)
+        if signals.record:
+            self.adjusted = AdjustedRows.combined(cosines(signals.gramian), rows)
         return row_weights(signals.gramian, rows)

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mtrl.balancing.adjusted import AdjustedRows
 from mtrl.balancing.base import Aggregator, Needs
 from mtrl.balancing.gradients import TaskGradients
 from mtrl.balancing.signals import Signals
@@ -99,6 +100,8 @@ class MoCo(Aggregator):
         else:
             self.mixture.copy_(project_on_simplex(moved))
         self.metrics["weights"] = self.mixture.clone()
+        if signals.record:
+            self.adjusted = AdjustedRows.of_matrix(self.tracked, matrix)
         return (self.mixture.to(self.tracked.dtype) @ self.tracked).to(matrix.dtype)
 
 

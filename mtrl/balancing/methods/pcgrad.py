@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from mtrl.balancing.adjusted import AdjustedRows
 from mtrl.balancing.base import Needs, Weighting
+from mtrl.balancing.gramian import cosines
 from mtrl.balancing.projections import project_conflicts, row_weights
 from mtrl.balancing.rng import CounterRandom
 from mtrl.balancing.signals import Signals
@@ -35,4 +37,6 @@ class PCGrad(Weighting):
         """Sums of the projection coefficients, `[m]`."""
         order = self.random.permutations(self.num_tasks, self.num_tasks)
         rows = project_conflicts(signals.gramian, order)
+        if signals.record:
+            self.adjusted = AdjustedRows.combined(cosines(signals.gramian), rows)
         return row_weights(signals.gramian, rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from mtrl.balancing.base import Needs, Weighting
-from mtrl.balancing.omega import performance_weights
+from mtrl.balancing.omega import omega_measures, performance_weights
 from mtrl.balancing.signals import Signals
 from mtrl.balancing.solving import BarrierSolver, check_solver, solve_barrier
 
@@ -63,8 +63,13 @@ class PIVRG(Weighting):
 
     def task_weights(self, signals: Signals) -> Tensor:
         """The solution a, `[m]`; zero for a task whose gradient is zero."""
+        performance = signals.performance
         omega = performance_weights(
-            signals.performance, min_temperature=self.min_temperature, bound=self.bound
+            performance, min_temperature=self.min_temperature, bound=self.bound
         ).to(signals.gramian.device)
         self.metrics["omega"] = omega
+        if signals.record:
+            self.metrics |= omega_measures(
+                performance, min_temperature=self.min_temperature, bound=self.bound
+            )
         return solve_barrier(self, signals.gramian, omega.sqrt(), 0.5, self.solver, self.ridge)

@@ -7,8 +7,10 @@ import math
 import torch
 from torch import Tensor
 
+from mtrl.balancing.adjusted import AdjustedRows
 from mtrl.balancing.base import Aggregator, Needs
 from mtrl.balancing.gramian import cosines, norms
+from mtrl.balancing.rotations import angle_errors, angle_gradient, coefficients
 from mtrl.balancing.signals import Signals
 
 
@@ -21,9 +23,10 @@ class RGB(Aggregator):
 
     Source: RGB, Algorithms 1 and 2 (Adaptive RGB); no public code.
     Differs: the inner loop runs on the Gramian of the rows and d, which is exact. Unpublished and
-    chosen here: the inner step size 0.1 (whose size decides the result: 5 to 50 steps of it turn by
-    degrees at most), interval 1, 5 to 50 adaptive steps, `spread_scale` 0.1; d starts at 0; a loss
-    of any sign divides by its absolute value.
+    chosen here: the inner step size 0.1 (which decides the result: 5 to 50 steps of it turn ten
+    tasks by degrees at most but two tasks by up to 50, where published Proximities mean 0.5 to 11),
+    interval 1, 5 to 50 adaptive steps, `spread_scale` 0.1; d starts at 0; a loss of any sign divides
+    by its absolute value.
     State: d `[n]`, the losses before `[m]`, the number of steps. Scale: `|direction| <= 1`; scaling
     gradients changes nothing.
     Cost: the Gramian, m products with d, O(m^2) per inner step.
@@ -129,9 +132,11 @@ class RGB(Aggregator):
             angle_mean=torch.where(alive, angles, 0.0).sum() / count,
             angle_max=angles.amax(),
             angles=angles,
-            reference_products=product,
-            reference_square=square,
         )
+        if signals.record:
+            self.adjusted = _rotated(cosine, product, square, own, shared)
+            errors = angle_errors(angles, cosine, product, square, self.proximity_weight)
+            self.metrics.update(errors)
         rotated = gradients.combine(own * inverse / count)
         return rotated + (shared.sum() / count).to(rotated.dtype) * reference
 
@@ -163,43 +168,10 @@ class RGB(Aggregator):
         return angles
 
 
-def coefficients(
-    angles: Tensor, product: Tensor, square: Tensor, alive: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """`r_i = A_i u_i + B_i d`: A, B and one over the part of d orthogonal to u_i, each `[m]`."""
-    across = (square - product**2).clamp_min(0.0).sqrt()
-    turns = alive & (across > 1e-7 * square.sqrt()) & (square > 0)
-    inverse = torch.where(turns, 1.0 / across.clamp_min(1e-300), 0.0)
-    sine = angles.sin() * inverse
-    own = torch.where(turns, angles.cos() - sine * product, alive.double())
-    return own, sine, inverse
-
-
-def angle_gradient(
-    angles: Tensor,
-    cosine: Tensor,
-    product: Tensor,
-    square: Tensor,
-    alive: Tensor,
-    proximity_weight: float,
-) -> Tensor:
-    """Gradient of RGB's inner objective with respect to the angles, `[m]`.
-
-    The objective is `sum_{i<j} (1 - r_i . r_j) / (K (K - 1)) + lambda sum_i |r_i - u_i|^2 / (4 K)`
-    over the K tasks with a gradient.
-    """
-    count = alive.sum().double()
-    own, shared, inverse = coefficients(angles, product, square, alive)
-    # dr_i / dalpha_i = P_i u_i + Q_i d
-    slope_shared = angles.cos() * inverse
-    slope_own = torch.where(inverse > 0, -angles.sin() - slope_shared * product, 0.0)
-    # The sum of the r_j, as its products with each u_i and with d.
-    with_units = cosine @ own + shared.sum() * product
-    with_reference = own @ product + shared.sum() * square
-    own_units = own + shared * product  # r_i . u_i
-    own_reference = own * product + shared * square
-    toward = slope_own * (with_units - own_units)
-    toward = toward + slope_shared * (with_reference - own_reference)
-    conflict = -toward / (count * (count - 1.0)).clamp_min(1.0)
-    proximity = proximity_weight / (2.0 * count.clamp_min(1.0)) * angles.sin()
-    return torch.where(alive & (inverse > 0), conflict + proximity, 0.0)
+def _rotated(
+    cosine: Tensor, product: Tensor, square: Tensor, own: Tensor, shared: Tensor
+) -> AdjustedRows:
+    """The rows `own_i u_i + shared_i d`."""
+    last = torch.cat([product, square[None]])
+    inner = torch.cat([torch.cat([cosine, product[:, None]], 1), last[None]])
+    return AdjustedRows.combined(inner, torch.cat([torch.diag(own), shared[:, None]], 1))

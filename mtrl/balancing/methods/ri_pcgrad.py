@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mtrl.balancing.adjusted import AdjustedRows
 from mtrl.balancing.base import Needs, Weighting
 from mtrl.balancing.gramian import cosines
 from mtrl.balancing.projections import project_conflicts, row_weights
@@ -36,8 +37,11 @@ class RIPCGrad(Weighting):
     def task_weights(self, signals: Signals) -> Tensor:
         """Sums of the rescaled projection coefficients, `[m]`."""
         order = self.random.permutations(self.num_tasks, self.num_tasks)
+        cosine = cosines(signals.gramian)
         rows = project_conflicts(signals.gramian, order)
-        length = ((rows @ cosines(signals.gramian)) * rows).sum(1).clamp_min(0.0).sqrt()
+        if signals.record:
+            self.adjusted = AdjustedRows.combined(cosine, rows)
+        length = ((rows @ cosine) * rows).sum(1).clamp_min(0.0).sqrt()
         # Below the root of rounding a length is noise, and so is its direction.
         scale = torch.where(length > 1e-7, 1.0 / length.clamp_min(1e-300), 0.0)
         return row_weights(signals.gramian, rows * scale[:, None])

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mtrl.balancing.adjusted import AdjustedRows
 from mtrl.balancing.base import Aggregator, Needs
 from mtrl.balancing.gramian import norms
 from mtrl.balancing.signals import Signals
@@ -106,13 +107,17 @@ class SAMGS(Aggregator):
         mean_length = (length * alive).sum() / alive.sum().clamp_min(1)
         weights = torch.where(alive, mean_length / length.clamp_min(1e-300), 0.0)
         equalised = weights.to(matrix.dtype) @ matrix
-        momentum = (self.moments.abs().to(matrix.dtype) * matrix).sum(0)
+        weighed = self.moments.abs().to(matrix.dtype) * matrix
+        momentum = weighed.sum(0)
         momentum = momentum * (moment_scale / h.sqrt()).to(matrix.dtype)
         self.metrics.update(
             weights=weights,
             similarity=trigger,
             equalised=equalise.double(),
         )
+        if signals.record:
+            rows = torch.where(equalise, matrix, weighed)
+            self.adjusted = AdjustedRows.of_matrix(rows, matrix)
         return torch.where(equalise, equalised, momentum)
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from mtrl.balancing.base import Needs, Weighting
 from mtrl.balancing.signals import Signals
 from mtrl.balancing.solvers import dual_cone_weights
-from mtrl.balancing.solving import solve_on_host
+from mtrl.balancing.solving import solve_for_rows
 
 
 class UPGrad(Weighting):
@@ -30,4 +30,4 @@ class UPGrad(Weighting):
 
     def task_weights(self, signals: Signals) -> Tensor:
         """Weights, `[m]`; zero for a zero row."""
-        return solve_on_host(self, signals.gramian, dual_cone_weights) / self.num_tasks
+        return solve_for_rows(self, signals, dual_cone_weights) / self.num_tasks

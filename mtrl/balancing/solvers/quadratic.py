@@ -116,23 +116,23 @@ def dual_cone_weights(gramian: Array) -> Solution:
     if len(used) == 0:
         return Solution(weights, "empty", 0.0, 0)
     system = cosines + _RIDGE * np.eye(len(used))
-    total, residual, iterations, status = np.zeros(len(used)), 0.0, 0, "ok"
+    rows, residual, iterations, status = np.zeros((m, m)), 0.0, 0, "ok"
     for i in range(len(used)):
         # Scaled by the row's own norm, the projection of the unit row.
         multiplier, converged, steps = nonnegative_quadratic(system, -cosines[:, i])
         extra = multiplier.copy()
         extra[i] += 1.0
-        total += norm[i] * extra
+        rows[used[i], used] = norm[i] * extra / norm
         # At the minimum neither the multiplier nor the slack is negative, and one of them is zero.
         violation = float(np.abs(np.minimum(multiplier, cosines @ extra)).max())
         residual = max(residual, violation / max(1.0, float(extra.sum())))
         iterations += steps
         if not converged:
             status = "stalled"
-    weights[used] = total / norm
+    weights = rows.sum(0)
     if not np.isfinite(weights).all():
         return Solution(np.zeros(m), "empty", 0.0, iterations)
-    return Solution(weights, status, residual, iterations)
+    return Solution(weights, status, residual, iterations, rows)
 
 
 def conflict_averse(gramian: Array, radius: float) -> Solution:

@@ -24,12 +24,15 @@ class Solution:
             the iterations ran out; `empty`, no row to balance.
         residual: largest relative violation of the optimality conditions, over the rows used.
         iterations: steps taken.
+        rows: `[m, m]` where the weights are a sum over adjusted rows: the coefficients of each in the
+            task gradients.
     """
 
     weights: Array
     status: str
     residual: float
     iterations: int
+    rows: Array | None = None
 
     @property
     def failed(self) -> bool:

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from mtrl.balancing import Performance, Signals, Weighting, build
 from mtrl.balancing.methods.moco import project_on_simplex
-from mtrl.balancing.methods.rgb import angle_gradient
 from mtrl.balancing.omega import performance_weights
 from mtrl.balancing.projections import vaccinate
 from mtrl.balancing.rng import CounterRandom
+from mtrl.balancing.rotations import angle_gradient, angle_objective
 from mtrl.balancing.solvers import power_barrier
 
 
@@ -198,15 +198,12 @@ def test_rgbangle_gradient_is_that_of_its_objective(proximity: float) -> None:
     reference = rows(1, 12, seed=9)[0]
     angles = torch.linspace(0.0, 1.2, 4, dtype=torch.float64, requires_grad=True)
     (expected,) = torch.autograd.grad(objective(angles, units, reference, proximity), angles)
-    actual = angle_gradient(
-        angles.detach(),
-        units @ units.T,
-        units @ reference,
-        reference @ reference,
-        torch.ones(4, dtype=torch.bool),
-        proximity,
-    )
+    given = (units @ units.T, units @ reference, reference @ reference)
+    alive = torch.ones(4, dtype=torch.bool)
+    actual = angle_gradient(angles.detach(), *given, alive, proximity)
     torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-12)
+    value = angle_objective(angles.detach(), *given, alive, proximity)
+    torch.testing.assert_close(value, objective(angles, units, reference, proximity).detach())
 
 
 def test_rgb_is_its_algorithm_on_vectors() -> None:

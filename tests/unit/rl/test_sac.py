@@ -246,8 +246,9 @@ def test_recording_measures_and_changes_nothing(method: str) -> None:
         assert gramian is not None
         assert gramian.shape == (3, 3)
         for fact in ("cos_to_mean", "conflict", "condition_number", "update_angles", "common_descent",
-                     "mer_balance", "omega_square", "drop_variance_estimate"):  # fmt: skip
+                     "mer_balance", "proximity", "raw_conflict", "raw_mer_balance"):  # fmt: skip
             assert torch.isfinite(metrics[f"{part}/{fact}"]).all(), fact
+        assert (f"{part}/omega_square" in metrics) == (f"{part}/omega" in metrics)
         assert (
             (metrics[f"{part}/update_angles"] >= 0) & (metrics[f"{part}/update_angles"] <= 180)
         ).all()

@@ -1,0 +1,62 @@
+"""The rows that a method combines in place of the task gradients, by their inner products."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mtrl.balancing.gradients import TaskGradients
+from mtrl.balancing.gramian import norms
+
+_ROUNDING = 1e-14  # a squared length below this share of its terms' is what cancellation left
+
+
+@dataclass(frozen=True)
+class AdjustedRows:
+    """Task gradients after a method has turned, projected or cut them, before it sums them.
+
+    Only their directions are meant; the weights that a method gives them do not count.
+
+    Attributes:
+        gramian: `[m, m]` float64, inner products of the adjusted rows; zero for a row of which
+            nothing is left.
+        own: `[m]` float64, the product of each adjusted row with the unit gradient of its task.
+    """
+
+    gramian: Tensor
+    own: Tensor
+
+    @classmethod
+    def unchanged(cls, gramian: Tensor) -> AdjustedRows:
+        """The task gradients themselves, from their Gramian `[m, m]`."""
+        return cls(gramian.double(), norms(gramian.double()))
+
+    @classmethod
+    def combined(cls, inner: Tensor, coefficients: Tensor) -> AdjustedRows:
+        """Rows that are combinations of vectors with known inner products.
+
+        Args:
+            inner: `[k, k]`, products of the vectors. The first m are the task gradients, each at
+                any length; a method's own vectors may follow.
+            coefficients: `[m, k]`.
+        """
+        inner, coefficients = inner.double(), coefficients.double()
+        products = coefficients @ inner
+        gramian = products @ coefficients.T
+        length = norms(inner)
+        terms = coefficients.abs() @ length
+        square = gramian.diagonal()
+        left = square > _ROUNDING * terms**2
+        tasks = length[: len(coefficients)]
+        own = torch.where(tasks > 0, products.diagonal() / tasks.clamp_min(1e-300), 0.0)
+        return cls(torch.where(left[:, None] & left[None, :], gramian, 0.0), own * left)
+
+    @classmethod
+    def of_matrix(cls, rows: Tensor, gradients: Tensor) -> AdjustedRows:
+        """Rows in coordinates, beside the gradients that they come from, both `[m, n]`."""
+        inner = TaskGradients([torch.cat([gradients, rows.to(gradients.dtype)])]).gramian()
+        m = len(rows)
+        identity = torch.eye(2 * m, dtype=inner.dtype, device=inner.device)
+        return cls.combined(inner, identity[m:])
