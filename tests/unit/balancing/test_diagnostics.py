@@ -265,6 +265,16 @@ def test_rows_without_length_are_left_out() -> None:
     assert report["condition_number"] == pytest.approx(1.0)
 
 
+def test_what_cancellation_leaves_is_no_row() -> None:
+    """The first row is a difference of equal vectors, to rounding; its direction means nothing."""
+    inner = torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]).double()
+    coefficients = torch.tensor([[1.0, 1e-9 - 1.0, 0.0], [0, 1.0, 0], [0, 0, 1.0]]).double()
+    rows = AdjustedRows.combined(inner, coefficients)
+    assert rows.gramian.diagonal().tolist() == [0.0, 1.0, 1.0]
+    assert rows.own.tolist() == [0.0, 1.0, 1.0]
+    assert float(row_measures(rows, ALIVE[:3])["conflict"]) == 0.5
+
+
 ADJUSTING = {"pcgrad", "ri_pcgrad", "gradvac", "graddrop", "rgb", "upgrad", "aligned_mtl", "sam_gs",
              "moco"}  # fmt: skip
 
