@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 import time
 from collections.abc import Iterator
 
 from mtrl.distributed.config import RayConfig, TrainConfig
+
+_ANSWER_S = 5.0  # for a cluster to accept a connection
 
 
 class ResourceError(RuntimeError):
@@ -35,6 +38,7 @@ def ray_session(config: RayConfig) -> Iterator[None]:
         return
     try:
         if config.address:
+            _reach(config.address)
             ray.init(address=config.address, log_to_driver=False)
         else:
             ray.init(
@@ -44,7 +48,7 @@ def ray_session(config: RayConfig) -> Iterator[None]:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         where = config.address or "this machine"
         raise ResourceError(
             f"Ray did not start on {where}: {error}. Check `ray.address`; `mtrl doctor` tests Ray."
@@ -53,6 +57,28 @@ def ray_session(config: RayConfig) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """Find out whether anything answers at the address of a cluster; Ray itself waits for minutes.
+
+    Raises:
+        OSError: nothing does.
+        ValueError: it is not an address.
+    """
+    if address == "auto":
+        from ray._private.services import canonicalize_bootstrap_address  # Ray alone knows where
+
+        address = canonicalize_bootstrap_address(address) or ""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdigit()):
+        raise ValueError(f"expected `auto` or HOST:PORT, found {address!r}")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()
+    except OSError as error:
+        raise ConnectionError(
+            f"nothing answers at {address} ({error}); `ray status` on its machine shows a cluster"
+        ) from error
 
 
 def check_cluster(config: TrainConfig) -> None:
