@@ -49,10 +49,17 @@ def ray_session(config: RayConfig) -> Iterator[None]:
                 logging_level=logging.ERROR,
             )
     except (OSError, RuntimeError, ValueError) as error:
-        where = config.address or "this machine"
-        raise ResourceError(
-            f"Ray did not start on {where}: {error}. Check `ray.address`; `mtrl doctor` tests Ray."
-        ) from error
+        if config.address:
+            what = (
+                f"No Ray cluster can be joined at {config.address}: {error}. Check `ray.address`,"
+            )
+            remedy = "or leave it empty for an embedded Ray."
+        else:
+            what, remedy = (
+                f"Ray did not start on this machine: {error}.",
+                "`mtrl doctor` tests Ray.",
+            )
+        raise ResourceError(f"{what} {remedy}") from error
     try:
         yield
     finally:
@@ -66,18 +73,20 @@ def _reach(address: str) -> None:
         OSError: nothing does.
         ValueError: it is not an address.
     """
-    if address == "auto":
-        from ray._private.services import canonicalize_bootstrap_address  # Ray alone knows where
+    from ray._private.services import canonicalize_bootstrap_address
 
-        address = canonicalize_bootstrap_address(address) or ""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    client = "ray://"
+    # Ray alone knows where `auto` is, and puts the host's own address in place of a loopback one.
+    direct = not address.startswith(client)
+    target = canonicalize_bootstrap_address(address) if direct else address[len(client) :]
+    host, _, port = (target or "").rpartition(":")
     if not (host and port.isdigit()):
         raise ValueError(f"expected `auto` or HOST:PORT, found {address!r}")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()
     except OSError as error:
         raise ConnectionError(
-            f"nothing answers at {address} ({error}); `ray status` on its machine shows a cluster"
+            f"nothing answers at {target} ({error}); on the cluster, `ray status` says whether it runs"
         ) from error
 
 
