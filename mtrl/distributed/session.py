@@ -53,7 +53,7 @@ def ray_session(config: RayConfig) -> Iterator[None]:
             what = (
                 f"No Ray cluster can be joined at {config.address}: {error}. Check `ray.address`,"
             )
-            remedy = "or leave it empty for an embedded Ray."
+            remedy = "or leave it empty; a cluster with a token wants RAY_AUTH_MODE=token exported."
         else:
             what, remedy = (
                 f"Ray did not start on this machine: {error}.",

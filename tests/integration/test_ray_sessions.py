@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -64,8 +65,11 @@ def free_ports() -> list[int]:
 
 
 @pytest.fixture
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a cluster of one node that only this machine can see."""
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a cluster of one node that only this machine can see, with a token of its own."""
+    monkeypatch.setenv(LOOPBACK, "0")
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
     port, client_port = free_ports()
     command = [
         str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--num-cpus=2",
@@ -73,10 +77,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0",
         f"--ray-client-server-port={client_port}", "--object-store-memory=100000000",
     ]  # fmt: skip
-    with (tmp_path_factory.mktemp("cluster") / "log").open("w+") as log:
-        process = subprocess.Popen(
-            command, stdout=log, stderr=log, env={**os.environ, LOOPBACK: "0"}
-        )
+    with (tmp_path / "log").open("w+") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
         deadline = time.monotonic() + 90
         while "Ray runtime started" not in Path(log.name).read_text():
             assert process.poll() is None, Path(log.name).read_text()
