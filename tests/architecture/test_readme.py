@@ -83,3 +83,12 @@ def test_the_benchmark_example_runs(wine: None, capsys: pytest.CaptureFixture[st
     said = capsys.readouterr().out
     accuracy = float(said.split("accuracy")[1].split()[0])
     assert accuracy > 0.8, "it learns to tell three cultivars apart"
+
+
+def test_each_promise_about_faults_names_a_test_that_exists() -> None:
+    section = TEXT.split("## What a fault costs")[1].split("\n## ")[0]
+    named = set(re.findall(r"`(test_\w+)`", section))
+    assert len(named) > 10
+    tests = Path(__file__).parents[1].rglob("test_*.py")
+    written = "\n".join(path.read_text() for path in tests)
+    assert {name for name in named if f"def {name}(" not in written} == set()
