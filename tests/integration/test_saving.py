@@ -130,6 +130,18 @@ def test_a_signal_does_not_wait_for_all_due_updates(tmp_path: Path, monkeypatch:
     assert last(run)["schedule"] == {"env_steps": 3000, "updates": 480, "extra_updates": 0}
 
 
+def test_a_signal_before_the_first_step_leaves_a_run_to_resume(
+    tmp_path: Path, monkeypatch: Patch
+) -> None:
+    with monkeypatch.context() as patch:
+        at_call(patch, LocalCollector, "publish", 1, lambda: os.kill(os.getpid(), signal.SIGINT))
+        assert train(tmp_path, RL) == 75
+    run = only_run(tmp_path)
+    assert saved(run) == ["step_000000000000"]
+    assert main(["train", "--resume", str(run)]) == 0
+    assert last(run)["schedule"] == {"env_steps": 3000, "updates": 240, "extra_updates": 0}
+
+
 def test_supervised_training_saves_by_the_clock_within_an_epoch(
     tmp_path: Path, monkeypatch: Patch
 ) -> None:
