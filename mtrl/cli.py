@@ -151,7 +151,7 @@ def _train(options: argparse.Namespace) -> int:
         run = RunDirectory.open(launch.run_path(options.resume))
         resolved = resolve(TrainConfig, [run.path / "config.yaml"])
         run.acquire()
-        path, state = checkpoint.load_latest(run.checkpoints)
+        path, state = checkpoint.load_latest(run.checkpoints, set_aside=True)
         print(f"Resuming {run.path} from {path.name}.", file=sys.stderr)
     else:
         resolved = resolve(TrainConfig, options.config, options.overrides)
@@ -238,7 +238,7 @@ def _resume_supervised(options: argparse.Namespace) -> int:
     run = RunDirectory.open(Path(options.resume))
     config = resolve(SupervisedConfig, [run.path / "config.yaml"]).config
     run.acquire()
-    path, state = checkpoint.load_latest(run.checkpoints)
+    path, state = checkpoint.load_latest(run.checkpoints, set_aside=True)
     print(f"Resuming {run.path} from {path.name}.", file=sys.stderr)
     outcome, _ = _train_supervised(config, run, state)
     if outcome.state == "interrupted":

@@ -10,7 +10,8 @@ import torch
 
 from mtrl.envs import EnvConfig, TaskSet, load_tasks
 
-# Read when Ray is imported, which test files do before a session starts (see `ray_session`).
+# `ray_session` sets this itself, but Ray reads it when it is imported, which test files do before. That
+# the product sets it is tested in a process of its own (`test_ray_sessions.py`).
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import ray
 from numpy.typing import NDArray
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
+from mtrl.distributed.waiting import Patience, WorkersFailedError, to_stderr
 from mtrl.distributed.worker import RolloutWorker
 from mtrl.envs import TaskSet
 from mtrl.rl.config import NetworkConfig
@@ -19,10 +21,7 @@ from mtrl.rl.fragment import Rollout
 from mtrl.runs.interrupt import Interrupt
 
 _POLL_S = 1.0
-
-
-class WorkersFailedError(RuntimeError):
-    """Workers died more often than the run allows."""
+_LIMIT_S = 1800.0  # for one rollout, or for the start of all workers
 
 
 @dataclass
@@ -59,6 +58,7 @@ class RayCollector:
         cpus_per_worker: CPUs that an actor reserves.
         max_restarts: deaths survived over the run.
         interrupt: a blocked wait ends when a signal arrives.
+        say: shows a message about a wait that takes long.
         state: of a run that is resumed.
     """
 
@@ -75,13 +75,14 @@ class RayCollector:
         cpus_per_worker: float = 1.0,
         max_restarts: int = 20,
         interrupt: Interrupt | None = None,
+        say: Callable[[str], None] = to_stderr,
         state: dict[str, Any] | None = None,
     ) -> None:
         self.num_workers = num_workers
         self.rollout_steps = rollout_steps
         self.restarts = 0
         self.max_restarts = max_restarts
-        self._interrupt = interrupt or Interrupt()
+        self._interrupt, self._say = interrupt or Interrupt(), say
         self._cpus = cpus_per_worker
         self._tasks, self._networks = ray.put(tasks), networks
         self._options = {
@@ -116,7 +117,12 @@ class RayCollector:
         self._send(target, request)
 
     def receive(self, *, block: bool, ordered: bool) -> list[Rollout]:
-        """Finished rollouts; see the protocol."""
+        """Finished rollouts; see the protocol.
+
+        Raises:
+            WorkersFailedError: workers died too often, failed, or did not answer.
+        """
+        patience = Patience(_LIMIT_S, self._say)
         while any(worker.requests for worker in self._workers):
             if self._interrupt.signal is not None:
                 return []
@@ -135,6 +141,7 @@ class RayCollector:
             ]
             if rollouts or not block:
                 return rollouts
+            patience.check(f"a rollout of worker {' or '.join(str(i) for i, _ in heads)}")
         return []
 
     def in_flight(self, worker: int) -> int:
@@ -156,15 +163,22 @@ class RayCollector:
         self._workers = []
 
     def wait_until_ready(self) -> None:
-        """Block until every worker has built its environments.
+        """Block until every worker has built its environments, or a signal arrives.
 
         Raises:
-            WorkersFailedError: a worker could not; the message holds its traceback.
+            WorkersFailedError: a worker could not, and the message holds its traceback; or it took
+                too long.
         """
-        try:
-            ray.get([worker.actor.ready.remote() for worker in self._workers])
-        except RayError as error:
-            raise WorkersFailedError(f"A rollout worker could not start.\n{error}") from error
+        patience = Patience(_LIMIT_S, self._say)
+        waiting = [worker.actor.ready.remote() for worker in self._workers]
+        while waiting and self._interrupt.signal is None:
+            ready, waiting = ray.wait(waiting, num_returns=1, timeout=_POLL_S)
+            try:
+                ray.get(ready)
+            except RayError as error:
+                raise WorkersFailedError(f"A rollout worker could not start.\n{error}") from error
+            count, of = len(waiting), len(self._workers)
+            patience.check(f"{count} of {of} rollout workers, which build their environments")
 
     def _take(self, index: int, worker: _Worker) -> Rollout | None:
         request = worker.requests[0]
@@ -172,7 +186,7 @@ class RayCollector:
             rollout, state = ray.get(request.answer)
         except RayTaskError as error:
             raise WorkersFailedError(f"Rollout worker {index} failed.\n{error}") from error
-        except RayActorError as error:
+        except RayError as error:  # the worker is dead, or its answer was lost with its node
             self._replace(index, worker, error)
             return None
         assert rollout.sequence == request.sequence, "a worker answers its requests in order"
@@ -188,6 +202,7 @@ class RayCollector:
                 f" {self.max_restarts}. The last death, of worker {index}:\n{error}"
             ) from error
         time.sleep(min(5.0, 0.1 * 2**self.restarts))  # a crash loop should not spin
+        ray.kill(worker.actor)  # where only the answer was lost, it still lives
         worker.incarnation += 1
         worker.actor = self._spawn(index, worker.incarnation, worker.state)
         for request in worker.requests:  # nothing of them was inserted: ask again

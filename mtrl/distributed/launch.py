@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from mtrl.balancing import check_options, method_class
 from mtrl.balancing.base import Weighting
 from mtrl.distributed.config import TrainConfig
 from mtrl.distributed.session import check_cluster, describe, ray_session
+from mtrl.distributed.waiting import to_stderr
 from mtrl.envs import TaskSet, load_tasks, task_names
 from mtrl.networks import check_architecture
 from mtrl.rl.collector import Collector, LocalCollector
@@ -130,12 +132,10 @@ def train(
     if initial is not None:
         agent.load_networks(initial["agent"])
     _announce(agent, device, view)
-    offset = state["trainer"]["metrics_offset"] if state else None
     log = MetricLog(
         run.path,
         tasks.names,
         tensorboard=config.run.tensorboard,
-        offset=offset,
         purge_step=state["schedule"]["env_steps"] if state else None,
     )
     uses_ray = config.collect.collector == "ray"
@@ -146,7 +146,7 @@ def train(
             stack.enter_context(ray_session(config.ray))
             interrupt.install()
             check_cluster(config)
-        collector, evaluator = _workers(config, tasks, interrupt, state)
+        collector, evaluator = _workers(config, tasks, interrupt, view.message, state)
         stack.callback(collector.close)
         stack.callback(evaluator.close)
         schedule = Schedule(config.schedule, config.collect.rollout_env_steps(len(tasks)))
@@ -234,7 +234,11 @@ def _replay(config: TrainConfig, tasks: TaskSet, device: torch.device) -> Replay
 
 
 def _workers(
-    config: TrainConfig, tasks: TaskSet, interrupt: Interrupt, state: dict[str, Any] | None
+    config: TrainConfig,
+    tasks: TaskSet,
+    interrupt: Interrupt,
+    say: Callable[[str], None],
+    state: dict[str, Any] | None,
 ) -> tuple[Collector, Evaluator]:
     saved = state["collector"] if state else None
     collect = config.collect
@@ -254,11 +258,12 @@ def _workers(
             cpus_per_worker=config.ray.cpus_per_worker,
             max_restarts=collect.max_restarts,
             interrupt=interrupt,
+            say=say,
             state=saved,
             **options,
         )
         collector.wait_until_ready()
-        return collector, _evaluator(config, tasks, interrupt)
+        return collector, _evaluator(config, tasks, interrupt, say)
 
     from mtrl.distributed.worker import acting_policy
 
@@ -267,10 +272,15 @@ def _workers(
         return Sampler(tasks, policy, worker=worker, incarnation=incarnation, **options)
 
     local = LocalCollector(make_sampler, collect.num_workers, collect.rollout_steps, saved)
-    return local, _evaluator(config, tasks, interrupt)
+    return local, _evaluator(config, tasks, interrupt, say)
 
 
-def _evaluator(config: TrainConfig, tasks: TaskSet, interrupt: Interrupt) -> Evaluator:
+def _evaluator(
+    config: TrainConfig,
+    tasks: TaskSet,
+    interrupt: Interrupt,
+    say: Callable[[str], None] = to_stderr,
+) -> Evaluator:
     goals = config.evaluation.goals
     if config.collect.collector == "local":
         from mtrl.distributed.worker import acting_policy
@@ -289,6 +299,7 @@ def _evaluator(config: TrainConfig, tasks: TaskSet, interrupt: Interrupt) -> Eva
         shards=shards,
         cpus_per_worker=config.ray.cpus_per_worker,
         interrupt=interrupt,
+        say=say,
     )
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 import time
 from collections.abc import Iterator
 
 from mtrl.distributed.config import RayConfig, TrainConfig
+
+_ANSWER_S = 5.0  # for a cluster to accept a connection
 
 
 class ResourceError(RuntimeError):
@@ -35,6 +38,7 @@ def ray_session(config: RayConfig) -> Iterator[None]:
         return
     try:
         if config.address:
+            _reach(config.address)
             ray.init(address=config.address, log_to_driver=False)
         else:
             ray.init(
@@ -44,15 +48,46 @@ def ray_session(config: RayConfig) -> Iterator[None]:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        where = config.address or "this machine"
-        raise ResourceError(
-            f"Ray did not start on {where}: {error}. Check `ray.address`; `mtrl doctor` tests Ray."
-        ) from error
+    except (OSError, RuntimeError, ValueError) as error:
+        if config.address:
+            what = (
+                f"No Ray cluster can be joined at {config.address}: {error}. Check `ray.address`,"
+            )
+            remedy = "or leave it empty; a cluster with a token wants RAY_AUTH_MODE=token exported."
+        else:
+            what, remedy = (
+                f"Ray did not start on this machine: {error}.",
+                "`mtrl doctor` tests Ray.",
+            )
+        raise ResourceError(f"{what} {remedy}") from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """Find out whether anything answers at the address of a cluster; Ray itself waits for minutes.
+
+    Raises:
+        OSError: nothing does.
+        ValueError: it is not an address.
+    """
+    from ray._private.services import canonicalize_bootstrap_address
+
+    client = "ray://"
+    # Ray alone knows where `auto` is, and puts the host's own address in place of a loopback one.
+    direct = not address.startswith(client)
+    target = canonicalize_bootstrap_address(address) if direct else address[len(client) :]
+    host, _, port = (target or "").rpartition(":")
+    if not (host and port.isdigit()):
+        raise ValueError(f"expected `auto` or HOST:PORT, found {address!r}")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()
+    except OSError as error:
+        raise ConnectionError(
+            f"nothing answers at {target} ({error}); on the cluster, `ray status` says whether it runs"
+        ) from error
 
 
 def check_cluster(config: TrainConfig) -> None:

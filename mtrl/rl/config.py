@@ -191,7 +191,9 @@ class RunConfig:
         log_interval_updates: updates between two records of `metrics.jsonl`.
         record_interval_updates: updates between two that are examined closely: measures of conflict in
             the log, Gramians in `gramians.bin`; 0 is never.
-        checkpoint_interval_env_steps: steps between checkpoints; 0 is only at the end.
+        checkpoint_interval_env_steps: steps between checkpoints; 0 sets no such interval.
+        checkpoint_interval_s: wall time between checkpoints in seconds, beside the steps: whichever
+            comes first; 0 sets no such interval.
         keep_checkpoints: the newest ones kept.
         tensorboard: write event files.
     """
@@ -202,5 +204,6 @@ class RunConfig:
     log_interval_updates: Annotated[int, Ge(1)] = 500
     record_interval_updates: Annotated[int, Ge(0)] = 100
     checkpoint_interval_env_steps: Annotated[int, Ge(0)] = 1_000_000
+    checkpoint_interval_s: Annotated[float, Ge(0)] = 300.0
     keep_checkpoints: Annotated[int, Ge(1)] = 2
     tensorboard: bool = True

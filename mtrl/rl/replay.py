@@ -126,7 +126,7 @@ class Replay:
         """The filled part of the rings, the cursors and the sampler's state."""
         filled = int(self.sizes.max())
         return {
-            "rings": {name: ring[:, :filled].cpu() for name, ring in self.rings._asdict().items()},
+            "rings": {name: ring[:, :filled] for name, ring in self.rings._asdict().items()},
             "added": self.added.tolist(),
             "generator": self.generator.get_state(),
         }

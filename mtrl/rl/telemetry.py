@@ -19,7 +19,7 @@ from mtrl.runs.metrics import MetricLog
 from mtrl.runs.view import Column, Progress, View, mean_known
 
 _SAMPLED_EVERY = 10  # updates between two that enter the log's averages
-_HEARTBEAT_S = 5.0
+_COUNTERS_S = 5.0  # between two looks at the counters in `status.json`
 _REDRAW_S = 0.5
 
 
@@ -108,7 +108,7 @@ class Telemetry:
     def report(self, restarts: int) -> None:
         """Write times and redraw, each when due."""
         now = time.perf_counter()
-        if now - self._beat > _HEARTBEAT_S:
+        if now - self._beat > _COUNTERS_S:
             self._beat = now
             self.run.write_status("running", **self.counters())
         if now - self._mark[0] >= self.config.log_interval_s:

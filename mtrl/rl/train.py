@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -25,6 +26,7 @@ from mtrl.runs import checkpoint
 from mtrl.runs.directory import RunDirectory
 from mtrl.runs.guard import TrainingError
 from mtrl.runs.interrupt import Interrupt
+from mtrl.runs.saving import Saving
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class Trainer:
         self._perceive()
         self._published = self._acting = -1  # versions: the last on its way, the last given out
         self._writer = checkpoint.Writer(run.checkpoints, keep=config.keep_checkpoints)
+        self._saving = Saving(config.checkpoint_interval_s)
         self._next_checkpoint = self._next_evaluation = math.inf
 
     # The state of a run besides what its parts hold themselves.
@@ -97,12 +100,11 @@ class Trainer:
                 "counts": self.telemetry.counts,
                 "scaled": self.scaled,
                 "wall_s": self.telemetry.elapsed,
-                "metrics_offset": self.telemetry.log.offset(),
             },
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from :meth:`state_dict`; collector and log are built from theirs by the caller."""
+        """Continue from :meth:`state_dict`; the collector is built from its own by the caller."""
         self.agent.load_state_dict(state["agent"])
         self.replay.load_state_dict(state["replay"])
         self.schedule.load_state_dict(state["schedule"])
@@ -118,10 +120,22 @@ class Trainer:
     def run(self) -> Outcome:
         """Train to the end, or until a signal asks to stop.
 
+        An error that comes between two changes of the state leaves a checkpoint of it behind.
+
         Raises:
             TrainingError: a loss was not finite; the state was dumped into the run directory.
         """
+        with contextlib.closing(self._writer):
+            with self._saving.rescuing(self._save_now, self.telemetry.view.message):
+                self._loop()
+                self._save_now()
+            if self.interrupt.signal is not None:
+                return Outcome("interrupted", self.telemetry.counters())
+            return self._finish()
+
+    def _loop(self) -> None:
         self.telemetry.start()
+        self._saving.saved()
         self._next_checkpoint = self._next(self.config.checkpoint_interval_env_steps)
         self._next_evaluation = self._next(self.evaluation.interval_env_steps)
         self._publish()
@@ -133,14 +147,9 @@ class Trainer:
             self._request()
             self._evaluate()
             self.telemetry.report(self.collector.restarts)
-            # The end has a checkpoint of its own, below.
-            if self.schedule.env_steps >= self._next_checkpoint and not self.schedule.done:
+            due = self.schedule.env_steps >= self._next_checkpoint or self._saving.overdue
+            if due and not self.schedule.done:  # the end has a checkpoint of its own
                 self._save()
-        self._save()
-        self._writer.wait()
-        if self.interrupt.signal is not None:
-            return Outcome("interrupted", self.telemetry.counters())
-        return self._finish()
 
     # One turn of the loop.
 
@@ -151,7 +160,8 @@ class Trainer:
             )
         with self.telemetry.timed("ingest"):
             for rollout in rollouts:
-                self._ingest(rollout)
+                with self._saving.changing():
+                    self._ingest(rollout)
         if rollouts and self.performance.source == "training":
             self._perceive()
 
@@ -172,22 +182,28 @@ class Trainer:
         due = self.schedule.updates_due
         if due == 0:
             return
-        self._prepare_networks()
-        with self.telemetry.timed("learning"):
-            burst = due if self.sync else min(due, self.schedule.config.publish_interval)
-            for _ in range(burst):
-                every = self.config.record_interval_updates
-                record = every > 0 and self.schedule.updates % every == 0
-                metrics, batch = self.updates(record=record)
-                self.schedule.updates += 1
-                if record:
-                    self._record(metrics)
-                self._watch(batch)
-                self.telemetry.learned(metrics, recorded=record)
-                if self.interrupt.signal is not None and not self.sync:
-                    break
+        with self._saving.changing():
+            self._prepare_networks()
+        burst = due if self.sync else min(due, self.schedule.config.publish_interval)
+        for _ in range(burst):
+            with self.telemetry.timed("learning"), self._saving.changing():
+                self._update()
+            if self.interrupt.signal is not None:
+                break
+            if self._saving.overdue:  # a burst can be long
+                self._save()
         for part, spent in self.updates.take_seconds().items():
             self.telemetry.add_seconds(part, spent)
+
+    def _update(self) -> None:
+        every = self.config.record_interval_updates
+        record = every > 0 and self.schedule.updates % every == 0
+        metrics, batch = self.updates(record=record)
+        self.schedule.updates += 1
+        if record:
+            self._record(metrics)
+        self._watch(batch)
+        self.telemetry.learned(metrics, recorded=record)
 
     def _record(self, metrics: dict[str, Tensor]) -> None:
         for part, balancer in self.agent.balancers.items():
@@ -301,7 +317,20 @@ class Trainer:
             " sac.max_grad_norm, and start from the last checkpoint."
         )
 
+    def _save_now(self) -> None:
+        """Save, and wait for the disk.
+
+        Raises:
+            TrainingError: a loss has not been finite; such a state is not saved.
+        """
+        problem = self.updates.guard.problem(now=True)
+        if problem is not None:
+            raise TrainingError(problem)
+        self._save()
+        self._writer.wait()
+
     def _save(self) -> None:
+        self._saving.saved()
         self._next_checkpoint = self._next(self.config.checkpoint_interval_env_steps)
         with self.telemetry.timed("checkpoint"):
             self._writer.submit(self.schedule.env_steps, self.state_dict())

@@ -2,7 +2,8 @@
 
 A checkpoint is `step_<n>/` with one safetensors file per part of the state, `state.json` for all that
 is not a tensor, and `manifest.json` with the SHA-256 of each file. It is written under a temporary
-name, synced, and renamed; a crash at any moment leaves the previous checkpoint as it was.
+name, synced, and renamed; a crash at any moment leaves the previous checkpoint as it was. Where the
+same step is saved again, the older one is called `step_<n>.old` until the newer one is in place.
 """
 
 from __future__ import annotations
@@ -20,11 +21,18 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
-FORMAT = 2  # 2: stacked networks (decision D15)
+FORMAT = 3  # 2: stacked networks (decision D15); 3: the log keeps the offsets of its files
+_OLD = ".old"  # of a checkpoint whose step is being saved again
+_WRITING = ".writing"  # the folder of a checkpoint that is not whole yet
 _TENSOR = "$tensor"
 _ITEMS = "$items"
+# What reading a file that is not what it should be can raise.
+_DAMAGE = (
+    OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError,
+)  # fmt: skip
 
 
 class CheckpointError(RuntimeError):
@@ -39,7 +47,8 @@ def save(folder: Path, step: int, state: Mapping[str, Any], *, keep: int = 2) ->
         step: names and orders checkpoints.
         state: nested dictionaries and lists of tensors and plain values; each top-level key becomes a
             file.
-        keep: how many checkpoints stay.
+        keep: how many checkpoints stay, the new one among them. Those of a later step are neither
+            counted nor deleted: they were passed over as damaged when the run was resumed.
 
     Returns:
         The checkpoint's directory.
@@ -51,7 +60,7 @@ class Writer:
     """Writes checkpoints beside the caller, one at a time and in order.
 
     The state is copied at once, so that training may go on; only the disk is waited for elsewhere. An
-    error of the disk is raised by the next call.
+    error of the disk is raised by the next call. :meth:`close` ends the thread.
 
     Args:
         folder, keep: as for :func:`save`.
@@ -76,6 +85,13 @@ class Writer:
             last, self._last = self._last, None
             last.result()
 
+    def close(self) -> None:
+        """Until the last checkpoint is on disk; no other can follow."""
+        try:
+            self.wait()
+        finally:
+            self._executor.shutdown()
+
 
 _Snapshot = dict[str, tuple[Any, dict[str, Tensor]]]
 
@@ -92,14 +108,16 @@ def _snapshot(state: Mapping[str, Any]) -> _Snapshot:
 
 def _write_checkpoint(folder: Path, step: int, parts: _Snapshot, keep: int) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    final = folder / f"step_{step:012d}"
-    temporary = folder / f".{final.name}.{os.getpid()}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary = folder / _WRITING  # one for all: what a writer that was killed left is replaced
+    _remove(temporary)
     temporary.mkdir()
+    _write(temporary / "state.json", {part: values for part, (values, _) in parts.items()})
+    mode = (temporary / "state.json").stat().st_mode  # what the umask allows
     for part, (_, tensors) in parts.items():
         if tensors:
-            safetensors.torch.save_file(tensors, temporary / f"{part}.safetensors")
-    _write(temporary / "state.json", {part: values for part, (values, _) in parts.items()})
+            path = temporary / f"{part}.safetensors"
+            safetensors.torch.save_file(tensors, path)
+            path.chmod(mode)  # the library makes files that only their owner can read
     files = {
         path.name: {"sha256": _digest(path), "bytes": path.stat().st_size}
         for path in sorted(temporary.iterdir())
@@ -108,12 +126,21 @@ def _write_checkpoint(folder: Path, step: int, parts: _Snapshot, keep: int) -> P
     for path in temporary.iterdir():
         _sync(path)
     _sync(temporary)
-    if final.exists():  # the same step again, after a resume
-        shutil.rmtree(final)
+    return _put_in_place(temporary, folder / f"step_{step:012d}", keep)
+
+
+def _put_in_place(temporary: Path, final: Path, keep: int) -> Path:
+    """Give a whole checkpoint its name, and delete those that it makes superfluous."""
+    same_step = final.with_name(f"{final.name}{_OLD}")
+    if final.exists():
+        _remove(same_step)
+        final.rename(same_step)
     temporary.rename(final)
-    _sync(folder)
-    for old in _steps(folder)[:-keep]:
-        shutil.rmtree(old)
+    _sync(final.parent)
+    _remove(same_step)
+    before = [path for path in _steps(final.parent) if path.name < final.name]
+    for old in before[: max(0, len(before) - (keep - 1))]:
+        _remove(old)
     return final
 
 
@@ -138,6 +165,8 @@ def load(checkpoint: Path) -> dict[str, Any]:
                 raise CheckpointError(
                     f"{path} is damaged: its checksum differs from the manifest's."
                 )
+        if "state.json" not in manifest["files"]:
+            raise CheckpointError(f"{checkpoint} is damaged: the manifest does not list state.json.")
         values = json.loads((checkpoint / "state.json").read_text())
         state = {}
         for part, content in values.items():
@@ -147,12 +176,17 @@ def load(checkpoint: Path) -> dict[str, Any]:
             )
             state[part] = _restore(content, tensors)
         return state
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{checkpoint} is damaged: {error}") from error
+    except _DAMAGE as error:
+        raise CheckpointError(f"{checkpoint} is damaged: {error!r}") from error
 
 
-def load_latest(folder: Path) -> tuple[Path, dict[str, Any]]:
+def load_latest(folder: Path, *, set_aside: bool = False) -> tuple[Path, dict[str, Any]]:
     """The newest valid checkpoint; damaged ones are reported on stderr and passed over.
+
+    Args:
+        folder: of all checkpoints of a run.
+        set_aside: once a valid one is found, rename damaged ones to `damaged_step_<n>`, so that they
+            are never taken for one of the newest. For the process that goes on with the run.
 
     Raises:
         CheckpointError: there is none; never silently from zero.
@@ -162,11 +196,20 @@ def load_latest(folder: Path) -> tuple[Path, dict[str, Any]]:
         raise CheckpointError(
             f"No checkpoint in {folder}. The run has not written one yet; start it anew."
         )
+    damaged: list[Path] = []
     for checkpoint in reversed(steps):
         try:
-            return checkpoint, load(checkpoint)
+            state = load(checkpoint)
         except CheckpointError as error:
             print(f"warning: {error} Trying the one before it.", file=sys.stderr)
+            damaged.append(checkpoint)
+            continue
+        for path in damaged if set_aside else []:
+            aside = path.with_name(f"damaged_{path.name}")
+            _remove(aside)
+            path.rename(aside)
+            print(f"warning: The damaged checkpoint is now called {aside}.", file=sys.stderr)
+        return checkpoint, state
     raise CheckpointError(
         f"Every checkpoint in {folder} is damaged ({len(steps)} tried). Restore one from a copy, or"
         " start the run anew."
@@ -174,12 +217,23 @@ def load_latest(folder: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def _steps(folder: Path) -> list[Path]:
-    return sorted(folder.glob("step_*")) if folder.is_dir() else []
+    """Checkpoints by step; of one step, the one that was being replaced comes first."""
+    found = folder.glob("step_*") if folder.is_dir() else []
+    return sorted(found, key=lambda path: (path.stem, path.suffix != _OLD))
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _flatten(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, Tensor):
-        tensors[path] = value.detach().cpu().contiguous().clone()
+        tensors[path] = value.detach().to(  # one copy, whatever the layout and the device
+            "cpu", copy=True, memory_format=torch.contiguous_format
+        )
         return {_TENSOR: path}
     if isinstance(value, np.ndarray):
         return _flatten(torch.from_numpy(value), path, tensors)

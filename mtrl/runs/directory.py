@@ -10,6 +10,7 @@ import os
 import platform
 import subprocess
 import sys
+import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +20,7 @@ from mtrl.extras import DISTRIBUTION
 
 PACKAGES = ("torch", "numpy", "scipy", "gymnasium", "metaworld", "mujoco", "ray", DISTRIBUTION)
 PROVENANCE = ("created", "python", "platform", "cpus", "versions", "git")
-_STALE_AFTER_S = 120.0  # a heartbeat older than this belongs to a process that is gone
+_STALE_AFTER_S = 120.0  # on another host, a heartbeat older than this belongs to a dead process
 
 
 class RunDirectoryError(RuntimeError):
@@ -37,6 +38,8 @@ class RunDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock: Any = None
+        self._status: dict[str, Any] = {}
+        self._writing_status = threading.Lock()
 
     @classmethod
     def create(cls, base: Path, name: str, seed: int, config: str) -> RunDirectory:
@@ -103,19 +106,32 @@ class RunDirectory:
 
     def write_status(self, state: str, **facts: Any) -> None:
         """Record `running`, `done`, `failed` or `interrupted` with a heartbeat."""
-        content = {"state": state, "heartbeat": time.time(), "pid": os.getpid(), **facts}
-        self._write_json("status.json", content)
+        with self._writing_status:
+            own = {"state": state, "pid": os.getpid(), "host": platform.node()}
+            self._status = {**own, **facts}
+            self._write_json("status.json", {**self._status, "heartbeat": time.time()})
+
+    def beat(self) -> None:
+        """Write the last status again with a new heartbeat."""
+        with self._writing_status:
+            self._write_json("status.json", {**self._status, "heartbeat": time.time()})
 
     def status(self) -> dict[str, Any]:
-        """The last status; `state` is `dead` where a running one has lost its process."""
+        """The last status; `state` is `dead` where a running one has lost its process.
+
+        On this host a run lives while its process exists and holds the lock. Neither can be seen from
+        another host: there it lives while its heartbeat is fresh.
+        """
         try:
             status = json.loads((self.path / "status.json").read_text())
         except (OSError, ValueError):
             return {"state": "unknown"}
-        if status["state"] == "running" and not self._is_locked():
-            fresh = time.time() - status["heartbeat"] < _STALE_AFTER_S
-            # On another host the lock cannot be seen; a fresh heartbeat is then proof of life.
-            if not fresh or status["pid"] != os.getpid():
+        if status["state"] == "running":
+            if status.get("host", platform.node()) == platform.node():
+                alive = self._is_locked() and _exists(status["pid"])
+            else:
+                alive = time.time() - status["heartbeat"] < _STALE_AFTER_S
+            if not alive:
                 status["state"] = "dead"
         return status
 
@@ -145,6 +161,16 @@ class RunDirectory:
         temporary.write_text(json.dumps(content, indent=1))
         temporary.replace(path)
         return path
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is another user's
+        return True
+    return True
 
 
 def list_runs(base: Path) -> list[RunDirectory]:

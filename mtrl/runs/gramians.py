@@ -64,15 +64,8 @@ class GramianLog:
         record["gramian"] = gramian.cpu().numpy()
         record["weights"] = np.nan if weights is None else weights.cpu().numpy()
         record["performance"] = performance.cpu().numpy()
-        header = self.folder / "gramians.json"
-        if not header.exists():
-            facts = {
-                "tasks": self.task_names,
-                "parts": self.parts,
-                "clock": self.clock,
-                "layout": self._layout.descr,
-            }
-            header.write_text(json.dumps(facts))
+        if not (self.folder / "gramians.json").exists():
+            self._write_header()
         with (self.folder / "gramians.bin").open("ab") as file:
             file.write(record.tobytes())
 
@@ -80,10 +73,23 @@ class GramianLog:
         """Drop what was recorded after the update that a run resumes from, or torn by its death."""
         path = self.folder / "gramians.bin"
         if path.exists():
-            keep = read_gramians(self.folder)
+            keep = _whole_records(path, self._layout)
             kept = keep[keep["updates"] <= updates]
             with path.open("r+b") as file:
                 file.truncate(len(kept) * self._layout.itemsize)
+            self._write_header()  # whatever became of it
+
+    def _write_header(self) -> None:
+        facts = {
+            "tasks": self.task_names,
+            "parts": self.parts,
+            "clock": self.clock,
+            "layout": self._layout.descr,
+        }
+        header = self.folder / "gramians.json"
+        temporary = header.with_name(f".{header.name}.tmp")
+        temporary.write_text(json.dumps(facts))
+        temporary.replace(header)
 
 
 def read_gramians(folder: Path) -> np.ndarray:
@@ -93,7 +99,10 @@ def read_gramians(folder: Path) -> np.ndarray:
     `weights [m]`, `performance [m]`.
     """
     tasks = json.loads((folder / "gramians.json").read_text())["tasks"]
-    layout = _layout(len(tasks))
-    content = (folder / "gramians.bin").read_bytes()
+    return _whole_records(folder / "gramians.bin", _layout(len(tasks)))
+
+
+def _whole_records(path: Path, layout: np.dtype) -> np.ndarray:
+    content = path.read_bytes()
     whole = len(content) // layout.itemsize * layout.itemsize
     return np.frombuffer(content[:whole], layout)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -23,8 +25,6 @@ class MetricLog:
         folder: the run directory.
         task_names: names for the entries of `[m]` metrics.
         tensorboard: write event files too.
-        offset: length of `metrics.jsonl` at the checkpoint that a run resumes from; what was written
-            after it is dropped, because it will be written again.
         purge_step: drop what event files hold from this step on.
         clock: the counter that event files use as their step.
     """
@@ -35,7 +35,6 @@ class MetricLog:
         task_names: Sequence[str],
         *,
         tensorboard: bool = True,
-        offset: int | None = None,
         purge_step: int | None = None,
         clock: str = "env_steps",
     ) -> None:
@@ -43,12 +42,8 @@ class MetricLog:
         self.task_names = list(task_names)
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
-        metrics = folder / "metrics.jsonl"
-        if offset is not None and metrics.exists():
-            with metrics.open("r+b") as file:
-                file.truncate(offset)
-        self._metrics = metrics.open("a")
-        self._timing = (folder / "timing.jsonl").open("a")
+        self._metrics = (folder / "metrics.jsonl").open("ab+")
+        self._timing = (folder / "timing.jsonl").open("ab+")
         self._writer: Any = None
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter
@@ -85,25 +80,30 @@ class MetricLog:
         """Append a record of times, rates and process events."""
         self._append(self._timing, {**counters, **values}, counters[self.clock])
 
-    def offset(self) -> int:
-        """Bytes of `metrics.jsonl` so far, for the checkpoint."""
-        self._metrics.flush()
-        return self._metrics.tell()
-
     def state_dict(self) -> dict[str, Any]:
-        """What was added since the last record."""
-        return {"sums": dict(self._sums), "counts": dict(self._counts)}
+        """What was added since the last record, and how long the files are; they are on disk then."""
+        return {
+            "sums": dict(self._sums),
+            "counts": dict(self._counts),
+            "offsets": {Path(file.name).name: _synced_size(file) for file in self._files},
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore :meth:`state_dict`."""
+        """Restore :meth:`state_dict`; what the files hold beyond it will be written again."""
         self._sums, self._counts = dict(state["sums"]), dict(state["counts"])
+        for file in self._files:
+            _cut(file, state["offsets"][Path(file.name).name])
 
     def close(self) -> None:
         """Close the files."""
-        self._metrics.close()
-        self._timing.close()
+        for file in self._files:
+            file.close()
         if self._writer is not None:
             self._writer.close()
+
+    @property
+    def _files(self) -> tuple[BinaryIO, BinaryIO]:
+        return self._metrics, self._timing
 
     def _by_task(self, values: Mapping[str, Any]) -> dict[str, Any]:
         flat: dict[str, Any] = {}
@@ -117,13 +117,13 @@ class MetricLog:
                 flat[name] = value
         return flat
 
-    def _append(self, file: Any, record: dict[str, Any], step: int) -> None:
+    def _append(self, file: BinaryIO, record: dict[str, Any], step: int) -> None:
         # NaN is not JSON: an unknown value is null.
         clean = {
             key: None if isinstance(value, float) and not math.isfinite(value) else value
             for key, value in record.items()
         }
-        file.write(json.dumps(clean) + "\n")
+        file.write(json.dumps(clean).encode() + b"\n")
         file.flush()
         if self._writer is not None:
             for key, value in clean.items():
@@ -132,12 +132,48 @@ class MetricLog:
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """The records of a log; a torn last line is left out."""
-    records = []
-    if path.is_file():
-        for line in path.read_text().splitlines():
-            try:
-                records.append(json.loads(line))
-            except ValueError:
-                break
-    return records
+    """The records of a log.
+
+    A line that is not a record is left out, and stderr says how many were; an unfinished last line,
+    which may be in the making, is left out in silence.
+    """
+    if not path.is_file():
+        return []
+    *lines, _ = path.read_bytes().split(b"\n")
+    records = [_record(line) for line in lines]
+    whole = [record for record in records if record is not None]
+    if len(whole) < len(records):
+        print(
+            f"warning: {path}: {len(records) - len(whole)} of {len(records)} lines are damaged; they"
+            " are left out.",
+            file=sys.stderr,
+        )
+    return whole
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line.strip(b"\0"))  # a file that lost its end can be padded with NULs
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _synced_size(file: BinaryIO) -> int:
+    file.flush()
+    os.fsync(file.fileno())
+    return os.fstat(file.fileno()).st_size
+
+
+def _cut(file: BinaryIO, size: int) -> None:
+    """Shorten a log to `size` bytes. It is never lengthened: what a power loss took is said."""
+    found = os.fstat(file.fileno()).st_size
+    if found < size:
+        print(
+            f"warning: {file.name} holds {found} bytes, and the checkpoint knows {size}: the last"
+            " records before it are lost. The log goes on after the last whole line.",
+            file=sys.stderr,
+        )
+        file.seek(0)
+        size = file.read().rfind(b"\n") + 1
+    file.truncate(size)

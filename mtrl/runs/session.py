@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,18 +11,20 @@ from mtrl.runs.directory import RunDirectory
 from mtrl.runs.interrupt import Interrupt
 from mtrl.runs.view import View, make_view
 
+_HEARTBEAT_S = 5.0
+
 
 @contextlib.contextmanager
 def training_session(run: RunDirectory) -> Iterator[tuple[View, Interrupt]]:
     """Show progress, catch signals, and keep `status.json` honest while a run trains.
 
-    An exception leaves the status `failed` with the last counters; the caller writes `done` or
-    `interrupted` after the block.
+    Its heartbeat says that the process lives, whatever it is busy with. An exception leaves the status
+    `failed` with the last counters; the caller writes `done` or `interrupted` after the block.
     """
     view = make_view()
     run.write_status("running")
     try:
-        with Interrupt() as interrupt:
+        with Interrupt() as interrupt, _beating(run):
             view.message(f"Run directory: {run.path}")
             yield view, interrupt
     except BaseException as error:
@@ -31,7 +34,25 @@ def training_session(run: RunDirectory) -> Iterator[tuple[View, Interrupt]]:
         view.close()
 
 
+@contextlib.contextmanager
+def _beating(run: RunDirectory) -> Iterator[None]:
+    stop = threading.Event()
+
+    def beat() -> None:
+        while not stop.wait(_HEARTBEAT_S):
+            with contextlib.suppress(OSError):  # a full disk; training meets it where it matters
+                run.beat()
+
+    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
 def _last_counters(run: RunDirectory) -> dict[str, Any]:
     """The counters in the last status."""
-    own = ("state", "heartbeat", "pid", "error")
+    own = ("state", "heartbeat", "pid", "host", "error")
     return {key: value for key, value in run.status().items() if key not in own}

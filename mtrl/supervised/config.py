@@ -50,6 +50,8 @@ class RunConfig:
         record_interval_updates: updates between two that measure conflict and record the Gramian; the
             last of every epoch does so too; 0 is never.
         checkpoint_interval_epochs: epochs between checkpoints.
+        checkpoint_interval_s: wall time between checkpoints in seconds, beside the epochs: whichever
+            comes first; 0 sets no such interval.
         keep_checkpoints: how many stay.
     """
 
@@ -58,6 +60,7 @@ class RunConfig:
     tensorboard: bool = True
     record_interval_updates: Annotated[int, Ge(0)] = 50
     checkpoint_interval_epochs: Annotated[int, Ge(1)] = 10
+    checkpoint_interval_s: Annotated[float, Ge(0)] = 300.0
     keep_checkpoints: Annotated[int, Ge(1), Le(100)] = 2
 
 

@@ -161,7 +161,6 @@ def train(
         run.path,
         [task.name for task in problem.tasks],
         tensorboard=config.run.tensorboard,
-        offset=state["trainer"]["metrics_offset"] if state else None,
         purge_step=state["trainer"]["updates"] if state else None,
         clock="updates",
     )

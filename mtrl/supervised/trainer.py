@@ -17,6 +17,7 @@ from mtrl.runs.gramians import GramianLog
 from mtrl.runs.guard import NonFiniteGuard, TrainingError
 from mtrl.runs.interrupt import Interrupt
 from mtrl.runs.metrics import MetricLog
+from mtrl.runs.saving import Saving
 from mtrl.runs.view import Column, Progress, View
 from mtrl.supervised.config import RunConfig
 from mtrl.supervised.learner import Learner
@@ -24,7 +25,7 @@ from mtrl.supervised.metrics import Scores, Statistics, drops, summary, task_dro
 from mtrl.supervised.problem import Batch, Data, Problem, Recipe
 
 Baseline = Mapping[str, Mapping[str, float]]
-_HEARTBEAT_S = 5.0
+_COUNTERS_S = 5.0  # between two looks at the counters in `status.json`
 # What RGB's paper reports of the model at the lowest mean validation loss (and the cosine to the mean).
 _AT_LOWEST_LOSS = {
     *ROW_MEASURES, *(f"raw_{name}" for name in ROW_MEASURES), "cos_to_mean_avg", "delta_m",
@@ -91,6 +92,7 @@ class Trainer:
         self.reference: list[Baseline] = []  # what selection compares with
         self.best: dict[str, dict[str, Any]] = {}  # of `selected` and of `lowest_loss`
         self.wall_s = 0.0
+        self._saving = Saving(config.checkpoint_interval_s)
         self._start = time.perf_counter()
         self._beat = self._shown = 0.0
         self._columns = [Column("loss", unknown, ".3f")]
@@ -109,12 +111,11 @@ class Trainer:
                 "behind": self.behind,
                 "reference": self.reference,
                 "wall_s": self.elapsed,
-                "metrics_offset": self.log.offset(),
             },
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from :meth:`state_dict`; the log's file was cut by the caller."""
+        """Continue from :meth:`state_dict`."""
         for learner, saved in zip(self.learners, state["learners"], strict=True):
             learner.load_state_dict(saved)
         for statistics, saved in zip(self.statistics, state["trainer"]["statistics"], strict=True):
@@ -140,17 +141,21 @@ class Trainer:
     def run(self) -> Outcome:
         """Train to the end, or until a signal asks to stop.
 
+        An error that comes between two changes of the state leaves a checkpoint of it behind.
+
         Raises:
             TrainingError: a loss was not finite; the state was dumped into the run directory.
         """
-        while self.epoch < self.recipe.epochs and self.interrupt.signal is None:
-            self._train_epoch()
-            if self.batches_done == 0:
-                self._end_epoch()
-                done = self.epoch == self.recipe.epochs  # which has a checkpoint of its own, below
-                if self.epoch % self.config.checkpoint_interval_epochs == 0 and not done:
-                    self._save()
-        self._save()
+        with self._saving.rescuing(self._save_checked, self.view.message):
+            while self.epoch < self.recipe.epochs and self.interrupt.signal is None:
+                self._train_epoch()
+                if self.batches_done == 0:
+                    with self._saving.changing():
+                        self._end_epoch()
+                    done = self.epoch == self.recipe.epochs  # it has a checkpoint of its own, below
+                    if self.epoch % self.config.checkpoint_interval_epochs == 0 and not done:
+                        self._save()
+            self._save_checked()
         if self.epoch < self.recipe.epochs:
             return Outcome("interrupted", self.counters)
         return Outcome("done", self.counters, self._finish())
@@ -167,14 +172,17 @@ class Trainer:
             # The last one too, so that there is a record of every epoch's model.
             last = self.batches_done + 1 == len(batches)
             record = every > 0 and (last or self.updates % every == 0)
-            self.updates += 1
-            self.batches_done += 1
-            for copy, learner in enumerate(self.learners):
-                self._update(copy, learner, batch, record)
-                problem = self.guard.problem(now=record or self.batches_done == len(batches))
-                if problem is not None:
-                    self._fail(problem, batch)
+            with self._saving.changing():
+                self.updates += 1
+                self.batches_done += 1
+                for copy, learner in enumerate(self.learners):
+                    self._update(copy, learner, batch, record)
+                    problem = self.guard.problem(now=record or self.batches_done == len(batches))
+                    if problem is not None:
+                        self._fail(problem, batch)
             self._report(len(batches))
+            if self._saving.overdue:
+                self._save()
             if self.interrupt.signal is not None and self.batches_done < len(batches):
                 return
         self.batches_done = 0
@@ -311,7 +319,7 @@ class Trainer:
 
     def _report(self, batches: int) -> None:
         now = time.perf_counter()
-        if now - self._beat > _HEARTBEAT_S:
+        if now - self._beat > _COUNTERS_S:
             self._beat = now
             self.directory.write_status("running", **self.counters)
         if now - self._shown < _REDRAW_S:
@@ -346,7 +354,19 @@ class Trainer:
             " anew."
         )
 
+    def _save_checked(self) -> None:
+        """Save, unless a loss has not been finite.
+
+        Raises:
+            TrainingError: one has not.
+        """
+        problem = self.guard.problem(now=True)
+        if problem is not None:
+            raise TrainingError(problem)
+        self._save()
+
     def _save(self) -> None:
+        self._saving.saved()
         checkpoint.save(
             self.directory.checkpoints,
             self.updates,

@@ -93,3 +93,12 @@ def test_the_table_on_speed_is_that_of_the_results() -> None:
     page = (Path(__file__).parents[2] / "results" / "speed.md").read_text()
     (table,) = re.findall(r"## In short\n\n(.*?)\n\n", page, flags=re.DOTALL)
     assert table in TEXT, "Copy the table `In short` of results/speed.md into the README."
+
+
+def test_each_promise_about_faults_names_a_test_that_exists() -> None:
+    section = TEXT.split("## What a fault costs")[1].split("\n## ")[0]
+    named = set(re.findall(r"`(test_\w+)`", section))
+    assert len(named) > 10
+    tests = Path(__file__).parents[1].rglob("test_*.py")
+    written = "\n".join(path.read_text() for path in tests)
+    assert {name for name in named if f"def {name}(" not in written} == set()

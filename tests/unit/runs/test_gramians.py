@@ -27,5 +27,6 @@ def test_records_come_back_and_are_truncated(tmp_path: Path) -> None:
     path = tmp_path / "gramians.bin"
     path.write_bytes(path.read_bytes()[:-3])  # torn by a death
     assert len(read_gramians(tmp_path)) == 5
+    (tmp_path / "gramians.json").write_text('{"tasks": ["a"')  # torn too
     log.truncate(200)
     assert read_gramians(tmp_path)["updates"].tolist() == [100, 100, 200, 200]

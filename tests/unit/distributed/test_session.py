@@ -1,0 +1,56 @@
+"""The address of a cluster is tried before Ray is, which would wait for minutes."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from mtrl.distributed import session
+from mtrl.distributed.session import _reach
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """A port of this machine on which something listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.mark.parametrize("form", ["{}", "ray://{}"])
+def test_an_address_where_something_answers(port: int, form: str) -> None:
+    _reach(form.format(f"127.0.0.1:{port}"))
+
+
+@pytest.mark.parametrize("form", ["{}", "ray://{}"])
+def test_an_address_where_nothing_does(form: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with pytest.raises(ConnectionError, match=f"nothing answers at 127.0.0.1:{port}"):
+        _reach(form.format(f"127.0.0.1:{port}"))
+
+
+def test_auto_is_where_ray_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster that has ended leaves its address behind."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
+    with pytest.raises(ConnectionError, match=f"nothing answers at 127.0.0.1:{port}"):
+        _reach("auto")
+
+
+def test_a_host_that_is_silent_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def silent(address: tuple[str, int], timeout: float) -> None:
+        assert timeout <= 5
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr(session.socket, "create_connection", silent)
+    with pytest.raises(ConnectionError, match="timed out"):
+        _reach("192.0.2.1:6379")
+
+
+@pytest.mark.parametrize("address", ["somewhere", "127.0.0.1", "127.0.0.1:port", "ray://host"])
+def test_what_is_not_an_address(address: str) -> None:
+    with pytest.raises(ValueError, match=r"[Aa]ddress|HOST:PORT"):
+        _reach(address)
