@@ -14,6 +14,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from mtrl.distributed.worker import RolloutWorker
 from mtrl.envs import TaskSet
+from mtrl.errors import MtrlError
 from mtrl.rl.config import NetworkConfig
 from mtrl.rl.fragment import Rollout
 from mtrl.runs.interrupt import Interrupt
@@ -21,7 +22,7 @@ from mtrl.runs.interrupt import Interrupt
 _POLL_S = 1.0
 
 
-class WorkersFailedError(RuntimeError):
+class WorkersFailedError(MtrlError, RuntimeError):
     """Workers died more often than the run allows."""
 
 

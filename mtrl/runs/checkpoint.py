@@ -22,12 +22,14 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from mtrl.errors import MtrlError
+
 FORMAT = 2  # 2: stacked networks (decision D15)
 _TENSOR = "$tensor"
 _ITEMS = "$items"
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(MtrlError, RuntimeError):
     """A checkpoint is missing, damaged or of another format."""
 
 
