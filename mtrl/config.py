@@ -111,7 +111,8 @@ def find_file(name: str | Path) -> Path:
             return candidate
     for candidate in candidates:
         if candidate.is_dir():
-            inside = sorted(str(path.relative_to(candidate)) for path in candidate.rglob("*.yaml"))
+            files = candidate.rglob("*.yaml")
+            inside = sorted(str(path / file.relative_to(candidate)) for file in files)
             listed = f" Name a file in it: {', '.join(inside)}." if inside else ""
             raise ConfigError(f"{str(name)!r} is a folder, not a config file.{listed}")
     presets = sorted(str(p.relative_to(PRESETS).with_suffix("")) for p in PRESETS.rglob("*.yaml"))
