@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,6 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(value, Mapping):
             flat |= _flat(value, f"{prefix}{key}.")
         else:
-            plain = isinstance(value, bool | int | float | str)
-            flat[f"{prefix}{key}"] = value if plain else str(value)
+            plain = isinstance(value, int | float | str) and not isinstance(value, bool)
+            flat[f"{prefix}{key}"] = value if plain else json.dumps(value)
     return flat
