@@ -1,108 +1,54 @@
-"""The `mtrl` command: the only place that parses arguments. Verbs import what they need.
+"""The `mtrl` command: its verbs. Each imports what it needs, and torch only once it has work for it.
 
 stdout carries results, stderr progress and errors. Exit codes: 0 done, 1 the run failed, 2 usage or
 configuration, 3 the environment (Ray, GPU, versions), 4 a comparison found a difference,
-75 interrupted with a checkpoint.
+75 interrupted with a checkpoint. An error carries its own (`mtrl.errors.MtrlError`).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import select
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from mtrl.arguments import make_parser, parse
+from mtrl.errors import COMPARISON, ENVIRONMENT, FAILED, INTERRUPTED, OK, USAGE, MtrlError
 from mtrl.extras import missing_extra
 
-OK, FAILED, USAGE, ENVIRONMENT, COMPARISON, INTERRUPTED = 0, 1, 2, 3, 4, 75
+if TYPE_CHECKING:
+    from mtrl.config import Resolved
+    from mtrl.runs.directory import RunDirectory
+
+T = TypeVar("T")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    options = _parser().parse_args(arguments)
-    if options.run is None:
-        _parser().print_help()
+    options = parse(sys.argv[1:] if arguments is None else arguments, _find_key)
+    if options.verb is None:
+        make_parser().print_help()
         return USAGE
-    return _guarded(options.run, options)
-
-
-def _parser() -> argparse.ArgumentParser:
-    from mtrl import __version__
-
-    parser = argparse.ArgumentParser(
-        prog="mtrl",
-        description="Multi-task reinforcement learning with balanced task gradients.",
-    )
-    parser.add_argument("--version", action="version", version=f"mtrl {__version__}")
-    parser.set_defaults(run=None)
-    verbs = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb")
-
-    train = verbs.add_parser("train", help="train a policy, or resume a run")
-    _add_config_arguments(train)
-    train.add_argument("--resume", metavar="RUN", help="go on with an interrupted run")
-    train.add_argument("--init-from", metavar="RUN", help="start from another run's networks")
-    train.set_defaults(run=_train)
-
-    supervised = verbs.add_parser("supervised", help="train on a supervised benchmark")
-    _add_config_arguments(supervised)
-    supervised.add_argument("--resume", metavar="RUN", help="go on with an interrupted run")
-    supervised.set_defaults(run=_supervised)
-
-    evaluate = verbs.add_parser("eval", help="evaluate a run's policy on every goal of every task")
-    evaluate.add_argument("path", metavar="RUN")
-    evaluate.add_argument("--json", action="store_true", help="print one JSON object")
-    evaluate.set_defaults(run=_eval)
-
-    runs = verbs.add_parser("runs", help="list runs with their state")
-    runs.add_argument("directory", nargs="?", default="runs")
-    runs.add_argument("--json", action="store_true", help="print a JSON list")
-    runs.set_defaults(run=_runs)
-
-    methods = verbs.add_parser("methods", help="list the balancing methods")
-    methods.add_argument("--json", action="store_true", help="print a JSON list")
-    methods.set_defaults(run=_methods)
-
-    config = verbs.add_parser("config", help="work with configurations")
-    config_verbs = config.add_subparsers(title="verbs", metavar="VERB", required=True)
-    show = config_verbs.add_parser("show", help="the resolved values and where each came from")
-    _add_config_arguments(show)
-    show.add_argument("--supervised", action="store_true", help="of `mtrl supervised`")
-    show.add_argument("--json", action="store_true", help="print one JSON object")
-    show.set_defaults(run=_config_show)
-
-    verify = verbs.add_parser(
-        "verify-env", help="compare the fast environments with the library's, bit by bit"
-    )
-    verify.add_argument("--tasks", default="mt10", help="mt10, mt25, mt50 or one task name")
-    verify.add_argument("--steps", type=int, default=2000, help="steps per task")
-    verify.set_defaults(run=_verify_env)
-
-    doctor = verbs.add_parser("doctor", help="check this machine and say how to repair it")
-    doctor.set_defaults(run=_doctor)
-    return parser
-
-
-def _add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "-c",
-        "--config",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="config file or preset (mt10/quick); several are laid over one another",
-    )
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="sac.batch_size=64")
+    return _guarded(VERBS[options.verb], options)
 
 
 def _guarded(verb: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
     """Run a verb; known failures become one clear message and an exit code."""
     try:
-        return verb(options)
+        code = verb(options)
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # the reader, `head` for instance, has what it wanted
+    except MtrlError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        if not _reader_is_gone():
+            raise
         sys.stdout = None
         return OK
     except ImportError as error:
@@ -111,53 +57,105 @@ def _guarded(verb: Callable[[argparse.Namespace], int], options: argparse.Namesp
             raise
         print(f"error: {message}", file=sys.stderr)
         return ENVIRONMENT
-    except Exception as error:
-        code = _exit_code(error)
-        if code is None:
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return code
 
 
-def _exit_code(error: Exception) -> int | None:
-    # By name, so that a verb that needs neither torch nor Ray does not import them to fail.
-    codes = {
-        "ConfigError": USAGE,
-        "RunDirectoryError": USAGE,
-        "CheckpointError": FAILED,
-        "DataError": USAGE,
-        "TrainingError": FAILED,
-        "WorkersFailedError": FAILED,
-        "ResourceError": ENVIRONMENT,
-    }
-    return codes.get(type(error).__name__)
+def _reader_is_gone() -> bool:
+    """Whether whoever read stdout, `head` for instance, has what it wanted."""
+    try:
+        watch = select.poll()
+        watch.register(sys.stdout.fileno(), 0)  # an end that closed is always reported
+        return bool(watch.poll(0))
+    except (OSError, ValueError):
+        return False
+
+
+def _schema(verb: str) -> type:
+    if verb == "supervised":
+        from mtrl.supervised.config import SupervisedConfig
+
+        return SupervisedConfig
+    from mtrl.distributed.config import TrainConfig
+
+    return TrainConfig
+
+
+def _find_key(options: argparse.Namespace, name: str) -> str | None:
+    from mtrl.config import closest_key
+
+    return closest_key(_schema(_kind(options)), name)
+
+
+def _kind(options: argparse.Namespace) -> str:
+    """The verb whose configuration is meant."""
+    supervised = options.verb == "supervised" or getattr(options, "supervised", False)
+    return "supervised" if supervised else "train"
+
+
+def _resolve(kind: str, files: Sequence[str | Path], overrides: Sequence[str] = ()) -> Resolved:
+    """Compose the configuration of `mtrl train` or `mtrl supervised`."""
+    from mtrl.config import ConfigError, fits, resolve
+
+    try:
+        return resolve(_schema(kind), files, overrides)
+    except ConfigError as error:
+        other = "train" if kind == "supervised" else "supervised"
+        for file in files:
+            if not fits(_schema(kind), file) and fits(_schema(other), file):
+                raise ConfigError(
+                    f"{file} belongs to `mtrl {other}`, and this is a configuration of `mtrl {kind}`."
+                    f" Use `mtrl {other}`, or name another file."
+                ) from error
+        raise
+
+
+def _resume(options: argparse.Namespace) -> tuple[RunDirectory, Resolved, dict[str, Any]] | None:
+    """The run to go on with, locked, its configuration and its state; None if it is done."""
+    from mtrl.config import ConfigError
+    from mtrl.runs.naming import find_run
+
+    if options.config or options.overrides or getattr(options, "init_from", None):
+        new = ", or start a new run with `--init-from`" if options.verb == "train" else ""
+        raise ConfigError(
+            "`--resume` goes on with the run's own configuration. Drop the other arguments"
+            + new
+            + "."
+        )
+    run = find_run(options.resume)
+    resolved = _resolve(options.verb, [run.path / "config.yaml"])
+    run.acquire()
+    if run.status()["state"] == "done":
+        run.release()
+        print(f"{run.path} is done: nothing is left to train.", file=sys.stderr)
+        return None
+    from mtrl.runs import checkpoint
+
+    path, state = checkpoint.load_latest(run.checkpoints, set_aside=True)
+    print(f"Resuming {run.path} from {path.name}.", file=sys.stderr)
+    return run, resolved, state
 
 
 def _train(options: argparse.Namespace) -> int:
-    from mtrl.config import ConfigError, resolve
-    from mtrl.distributed import launch
-    from mtrl.distributed.config import TrainConfig
-    from mtrl.runs import checkpoint
+    from mtrl.distributed import session
     from mtrl.runs.directory import RunDirectory
+    from mtrl.runs.naming import find_run
     from mtrl.runs.session import training_session
 
     state = initial = None
     if options.resume:
-        if options.config or options.overrides or options.init_from:
-            raise ConfigError(
-                "`--resume` goes on with the run's own configuration. Drop the other arguments, or"
-                " start a new run with `--init-from`."
-            )
-        run = RunDirectory.open(launch.run_path(options.resume))
-        resolved = resolve(TrainConfig, [run.path / "config.yaml"])
-        run.acquire()
-        path, state = checkpoint.load_latest(run.checkpoints, set_aside=True)
-        print(f"Resuming {run.path} from {path.name}.", file=sys.stderr)
+        found = _resume(options)
+        if found is None:
+            return OK
+        run, resolved, state = found
+        from mtrl.distributed import launch
     else:
-        resolved = resolve(TrainConfig, options.config, options.overrides)
+        resolved = _resolve("train", options.config, options.overrides)
+        source = find_run(options.init_from) if options.init_from else None
+        session.check_machine(resolved.config)
+        from mtrl.distributed import launch
+        from mtrl.runs import checkpoint
+
         _refusing(launch.check, resolved.config)
-        if options.init_from:
-            source = RunDirectory.open(launch.run_path(options.init_from))
+        if source is not None:
             _, initial = checkpoint.load_latest(source.checkpoints)
             _refusing(launch.check_initial, resolved.config, initial)
         config = resolved.config
@@ -179,25 +177,23 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _supervised(options: argparse.Namespace) -> int:
-    from mtrl.config import ConfigError, flatten, resolve
+    from mtrl.config import flatten
+
+    if options.resume:
+        return _resume_supervised(options)
+    resolved = _resolve("supervised", options.config, options.overrides)
     from mtrl.report.balance import balance_text
     from mtrl.report.benchmark import ranking
     from mtrl.runs.directory import RunDirectory
     from mtrl.runs.guard import TrainingError
     from mtrl.supervised import launch
-    from mtrl.supervised.config import SupervisedConfig
 
-    if options.resume:
-        return _resume_supervised(options)
-    resolved = resolve(SupervisedConfig, options.config, options.overrides)
     plan = []
-    try:
-        for values in launch.grid_points(dict(flatten(resolved.config.grid))):
-            changes = [f"{key}={json.dumps(value)}" for key, value in values.items()]
-            point = resolve(SupervisedConfig, options.config, [*options.overrides, *changes])
-            plan.append((" ".join(changes), point, launch.expand(point.config)))
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
+    for values in _refusing(launch.grid_points, dict(flatten(resolved.config.grid))):
+        changes = [f"{key}={json.dumps(value)}" for key, value in values.items()]
+        point = _resolve("supervised", options.config, [*options.overrides, *changes])
+        label = " ".join(change for change in changes if not change.startswith("method="))
+        plan.append((label, point, _refusing(launch.expand, point.config)))
 
     results, failed = {}, 0
     for label, point, jobs in plan:
@@ -227,19 +223,13 @@ def _supervised(options: argparse.Namespace) -> int:
 
 
 def _resume_supervised(options: argparse.Namespace) -> int:
-    from mtrl.config import ConfigError, resolve
-    from mtrl.runs import checkpoint
-    from mtrl.runs.directory import RunDirectory
+    found = _resume(options)
+    if found is None:
+        return OK
     from mtrl.supervised import launch
-    from mtrl.supervised.config import SupervisedConfig
 
-    if options.config or options.overrides:
-        raise ConfigError("`--resume` goes on with the run's own configuration. Drop the others.")
-    run = RunDirectory.open(Path(options.resume))
-    config = resolve(SupervisedConfig, [run.path / "config.yaml"]).config
-    run.acquire()
-    path, state = checkpoint.load_latest(run.checkpoints, set_aside=True)
-    print(f"Resuming {run.path} from {path.name}.", file=sys.stderr)
+    run, resolved, state = found
+    config = resolved.config
     outcome, _ = _train_supervised(config, run, state)
     if outcome.state == "interrupted":
         return INTERRUPTED
@@ -270,12 +260,14 @@ def _train_supervised(
     return outcome, interrupt.signal
 
 
-def _refusing(check: Callable[..., None], *arguments: Any) -> None:
-    """A check's `ValueError` is an error of configuration."""
+def _refusing(check: Callable[..., T], *arguments: Any) -> T:
+    """What a check returns; its `ValueError` is an error of configuration."""
     from mtrl.config import ConfigError
 
     try:
-        check(*arguments)
+        return check(*arguments)
+    except MtrlError:
+        raise
     except ValueError as error:
         raise ConfigError(str(error)) from error
 
@@ -296,16 +288,15 @@ def _print_outcome(path: Path, names: list[str], evaluation: Any) -> None:
 
 
 def _eval(options: argparse.Namespace) -> int:
-    from mtrl.config import resolve
+    from mtrl.runs.naming import find_run
+
+    run = find_run(options.path)
+    config = _resolve("train", [run.path / "config.yaml"]).config
     from mtrl.distributed import launch
-    from mtrl.distributed.config import TrainConfig
     from mtrl.report.curves import table
     from mtrl.runs import checkpoint
-    from mtrl.runs.directory import RunDirectory
     from mtrl.runs.interrupt import Interrupt
 
-    run = RunDirectory.open(launch.run_path(options.path))
-    config = resolve(TrainConfig, [run.path / "config.yaml"]).config
     path, state = checkpoint.load_latest(run.checkpoints)
     with Interrupt() as interrupt:
         evaluation, tasks = launch.evaluate_run(config, state, interrupt)
@@ -324,7 +315,7 @@ def _eval(options: argparse.Namespace) -> int:
 
 
 def _runs(options: argparse.Namespace) -> int:
-    from mtrl.report.runs import describe
+    from mtrl.report.runs import describe, runs_table
     from mtrl.runs.directory import RunDirectoryError, list_runs
 
     base = Path(options.directory)
@@ -334,14 +325,7 @@ def _runs(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(rows))
         return OK
-    for row in rows:
-        unit = "updates" if row["env_steps"] is None else "env_steps"
-        known = [
-            f"{name} {row[name]:.3f}" for name in ("success", "delta_m") if row[name] is not None
-        ]
-        print(
-            f"{row['name']:44} {row['state']:12} {row[unit] or 0:>12,} {unit:9} {' '.join(known)}"
-        )
+    print(runs_table(rows) if rows else f"No runs in {base}.")
     return OK
 
 
@@ -354,12 +338,9 @@ def _methods(options: argparse.Namespace) -> int:
 
 
 def _config_show(options: argparse.Namespace) -> int:
-    from mtrl.config import flatten, resolve
-    from mtrl.distributed.config import TrainConfig
-    from mtrl.supervised.config import SupervisedConfig
+    from mtrl.config import flatten
 
-    schema = SupervisedConfig if options.supervised else TrainConfig
-    resolved = resolve(schema, options.config, options.overrides)
+    resolved = _resolve(_kind(options), options.config, options.overrides)
     rows = flatten(resolved.values)
     if options.json:
         print(json.dumps({k: {"value": v, "origin": resolved.origins[k]} for k, v in rows}))
@@ -371,15 +352,11 @@ def _config_show(options: argparse.Namespace) -> int:
 
 def _verify_env(options: argparse.Namespace) -> int:
     from mtrl.config import ConfigError
-    from mtrl.envs import task_names
-    from mtrl.envs.verify import verify
+    from mtrl.envs.verify import comparable_tasks, verify
 
-    try:
-        names = task_names(options.tasks)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
     if options.steps < 1:
         raise ConfigError(f"`--steps` should be at least 1. Found {options.steps}.")
+    names = _refusing(comparable_tasks, options.tasks)
     report = verify(names, options.steps)
     print(report)
     return OK if report.identical else COMPARISON
@@ -396,3 +373,15 @@ def _doctor(options: argparse.Namespace) -> int:
         if finding.repair:
             print(f"      repair: {finding.repair}")
     return ENVIRONMENT if any(finding.level == "error" for finding in findings) else OK
+
+
+VERBS = {
+    "train": _train,
+    "supervised": _supervised,
+    "eval": _eval,
+    "runs": _runs,
+    "methods": _methods,
+    "config": _config_show,
+    "verify-env": _verify_env,
+    "doctor": _doctor,
+}

@@ -8,9 +8,9 @@ unknown key is refused with the closest known one, types are checked, ranges too
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import io
 import json
+import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,9 @@ from typing import Any, TypeVar
 
 import pydantic
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from mtrl.errors import USAGE, MtrlError, suggest
 
 T = TypeVar("T")
 
@@ -29,8 +31,10 @@ PRESETS = Path(__file__).parent / "configs"
 _MAX_DEPTH = 10
 
 
-class ConfigError(ValueError):
+class ConfigError(MtrlError, ValueError):
     """A configuration is wrong; the message says where and what to do."""
+
+    exit_code = USAGE
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ def resolve(
     """Compose a configuration.
 
     Args:
-        schema: the dataclass to fill.
+        schema: the dataclass to fill; its `example`, a preset, is advised where nothing is given.
         files: laid over one another in order; a preset can be named as `mt10/quick`.
         overrides: `dotted.key=value`, values in YAML (`sac.batch_size=64`, `env.tasks=[reach-v3]`).
 
@@ -81,9 +85,10 @@ def resolve(
         key, separator, text = override.partition("=")
         if not separator or not key:
             raise ConfigError(
-                f"An override should read `key=value`, for example `method=sam_gs`. Found {override!r}."
+                "An override should read `key=value`, without blanks around `=`, for example"
+                f" `method=sam_gs`. Found {override!r}.{_perhaps_a_file(override)}"
             )
-        value: Any = _parse(text, f"the override {override!r}")
+        value: Any = _parse_override(override, text)
         for part in reversed(key.split(".")):
             value = {part: value}
         merged.lay(value, "command line")
@@ -104,14 +109,35 @@ def find_file(name: str | Path) -> Path:
     for candidate in candidates:
         if candidate.is_file():
             return candidate
-    presets = [str(p.relative_to(PRESETS).with_suffix("")) for p in PRESETS.rglob("*.yaml")]
-    close = difflib.get_close_matches(str(name), presets, n=3, cutoff=0.3)
-    hint = (
-        f" Did you mean {', '.join(close)}?"
-        if close
-        else f" Presets: {', '.join(sorted(presets))}."
-    )
+    for candidate in candidates:
+        if candidate.is_dir():
+            files = candidate.rglob("*.yaml")
+            inside = sorted(str(path / file.relative_to(candidate)) for file in files)
+            listed = f" Name a file in it: {', '.join(inside)}." if inside else ""
+            raise ConfigError(f"{str(name)!r} is a folder, not a config file.{listed}")
+    presets = sorted(str(p.relative_to(PRESETS).with_suffix("")) for p in PRESETS.rglob("*.yaml"))
+    hint = suggest(name, presets, count=3)
+    if not hint:
+        listed = [preset for preset in presets if not preset.startswith("method/")]
+        hint = f" Presets: {', '.join(listed)}, and method/NAME for each method."
     raise ConfigError(f"No config file {str(name)!r}.{hint}")
+
+
+def fits(schema: type, file: str | Path) -> bool:
+    """Whether a file, with those that it extends, holds only keys of a schema."""
+    layers = _Layers(schema)
+    try:
+        for path, content in _read_chain(find_file(file)):
+            layers.lay(content, str(path))
+    except ConfigError:
+        return False
+    return True
+
+
+def closest_key(schema: type, name: str) -> str | None:
+    """The dotted key that is, or that ends with, `name`."""
+    known = _known_keys(schema)
+    return next((key for key in known if name in (key, key.rpartition(".")[2])), None)
 
 
 class _Layers:
@@ -135,12 +161,19 @@ class _Layers:
         self._merge(self.values, content, "", origin)
 
     def build(self) -> Resolved:
+        for key, value in flatten(self.values):
+            numbers = value if isinstance(value, list) else [value]
+            if any(isinstance(x, float) and not math.isfinite(x) for x in numbers):
+                raise ConfigError(
+                    f"`{key}` is {value}{_where(key, self.origins)}: a number should be finite."
+                )
         try:
             adapter = pydantic.TypeAdapter(self.schema)
             # Strict JSON takes objects for dataclasses, yet no string for a number.
             config = adapter.validate_json(json.dumps(self.values), strict=True)
         except pydantic.ValidationError as error:
-            raise ConfigError(_explain(error, self.origins)) from None
+            example = getattr(self.schema, "example", None)
+            raise ConfigError(_explain(error, self.origins, example)) from None
         values = dataclasses.asdict(config)  # type: ignore[call-overload]
         origins = {key: self.origins.get(key, "default") for key, _ in flatten(values)}
         return Resolved(config, values, origins)
@@ -151,6 +184,7 @@ class _Layers:
             if isinstance(value, Mapping):
                 if not isinstance(into.get(key), dict):
                     into[key] = {}
+                    self.origins.pop(path, None)
                 self._merge(into[key], value, f"{path}.", origin)
             else:
                 into[key] = value
@@ -196,7 +230,33 @@ def _parse(text: str, where: str) -> Any:
     try:
         return _plain(_yaml().load(text))
     except YAMLError as error:
-        raise ConfigError(f"{where} is not valid YAML: {error}") from error
+        place = ""
+        if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
+            place = f" (line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1})"
+        raise ConfigError(f"{where} is not valid YAML: {_problem(error)}{place}.") from error
+
+
+def _parse_override(override: str, text: str) -> Any:
+    try:
+        return _plain(_yaml().load(text))
+    except YAMLError as error:
+        raise ConfigError(
+            f"The value of {override!r} is not valid YAML: {_problem(error)}. Quote an override for the"
+            " shell if it holds blanks or brackets: 'env.tasks=[reach-v3, push-v3]'."
+        ) from error
+
+
+def _problem(error: YAMLError) -> str:
+    """What is wrong, without the parser's excerpts and its advice to switch checks off."""
+    return str(getattr(error, "problem", None) or error)
+
+
+def _perhaps_a_file(name: str) -> str:
+    try:
+        find_file(name)
+    except ConfigError:
+        return ""
+    return f" It is a config file: write `-c {name}`."
 
 
 def _yaml() -> YAML:
@@ -221,12 +281,13 @@ def _check_keys(schema: type, content: Mapping[str, Any], prefix: str, origin: s
     for key, value in content.items():
         path = f"{prefix}{key}"
         if key not in fields:
-            known = _known_keys(schema, prefix)
-            close = difflib.get_close_matches(path, known, n=1, cutoff=0.5)
-            if not close:  # the right name in the wrong section
-                close = [k for k in _known_keys(schema) if k.split(".")[-1] == key.split(".")[-1]]
-            hint = f" Did you mean `{close[0]}`?" if close else f" Known here: {', '.join(fields)}."
-            raise ConfigError(f"Unknown key `{path}` ({origin}).{hint}")
+            hint = suggest(path, _known_keys(schema, prefix))
+            if not (hint or prefix) and (moved := closest_key(schema, key)):  # another section's
+                hint = f" Did you mean {moved!r}?"
+            listed = ", ".join(fields)
+            raise ConfigError(
+                f"Unknown key `{path}` ({origin}).{hint or f' Known here: {listed}.'}"
+            )
         section = fields[key]
         if dataclasses.is_dataclass(section):
             if not isinstance(value, Mapping):
@@ -252,17 +313,34 @@ def _known_keys(schema: Any, prefix: str = "") -> list[str]:
     return [f"{prefix}{k}" for k in keys] if prefix and not keys[0].startswith(prefix) else keys
 
 
-def _explain(error: pydantic.ValidationError, origins: Mapping[str, str]) -> str:
+def _where(key: str, origins: Mapping[str, str]) -> str:
+    """` (file or command line)` of a key, or of the first one below it."""
+    found = origins.get(key) or next((o for k, o in origins.items() if k.startswith(f"{key}.")), "")
+    return f" ({found})" if found else ""
+
+
+def _explain(
+    error: pydantic.ValidationError, origins: Mapping[str, str], example: str | None
+) -> str:
     lines = []
     for item in error.errors():
         parts = [str(p) for p in item["loc"] if not _is_branch(p)]
         key = ".".join(parts)
-        origin = origins.get(key, origins.get(".".join(parts[:-1]), ""))
-        where = f" ({origin})" if origin else ""
+        where = _where(key, origins) or _where(".".join(parts[:-1]), origins)
         if item["type"] == "missing":
-            lines.append(f"`{key}` is missing. Lay a preset under it, for example -c mt10/default.")
+            advice = f" Lay a preset under it, for example -c {example}." if example else ""
+            lines.append(f"`{key}` is missing.{advice}")
+        elif item["type"] == "value_error":  # a check of a section's own, in its own words
+            lines.append(str(item.get("ctx", {})["error"]))
         else:
-            lines.append(f"`{key}` is {item['input']!r}{where}: {item['msg'].lower()}.")
+            several = isinstance(item["input"], list) and item["type"] != "too_short"
+            hint = (
+                " A run takes one value: start a run for each. (`mtrl supervised` starts them all with"
+                f" grid.{key}=[...].)"
+                if several
+                else ""
+            )
+            lines.append(f"`{key}` is {item['input']!r}{where}: {item['msg'].lower()}.{hint}")
     return "\n".join(dict.fromkeys(lines))
 
 

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
+from mtrl.config import PRESETS
+from mtrl.errors import MtrlError, describe
+
 _VERIFIED = {"metaworld": "3.1.1", "mujoco": "3.3.0"}
+_PYTHONS = ((3, 11), (3, 13))  # the first and the last that are tested
 _MIN_SHM_MB = 256
+_MIN_DISK_MB = 1024  # a run of a few checkpoints, replay included
+_SIMULATOR = " ".join(f"{package}=={version}" for package, version in _VERIFIED.items())
 
 
 @dataclass(frozen=True)
@@ -33,21 +40,36 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look at everything; a check that itself fails is an error, never an exception."""
-    checks = (_python, _torch, _metaworld, _seeds, _rendering, _shm, _ray)
+    checks = (_python, _torch, _metaworld, _seeds, _presets, _runs_folder, _disk, _shm, _ray)
     return [_safely(check) for check in checks]
 
 
 def _safely(check: Callable[[], Finding]) -> Finding:
+    subject = check.__name__.strip("_").replace("_", " ")
     try:
         return check()
+    except ImportError as error:
+        package = (error.name or "").partition(".")[0]
+        wanted = _SIMULATOR if package in _VERIFIED else package
+        repair = f"pip install {wanted}" if package else "install what the message names"
+        return Finding("error", subject, f"cannot be imported: {error}", repair)
+    except MtrlError as error:
+        return Finding("error", subject, str(error), "see the message")
     except Exception as error:
-        subject = check.__name__.strip("_")
-        repair = "pip install -c constraints.txt -e '.[plot]'"
-        return Finding("error", subject, f"the check failed: {error!r}", repair)
+        repair = f"this is unexpected: report it with the lines above, from {sys.executable}"
+        return Finding("error", subject, f"the check failed: {describe(error)}", repair)
 
 
 def _python() -> Finding:
     found = ".".join(map(str, sys.version_info[:3]))
+    first, last = (".".join(map(str, version)) for version in _PYTHONS)
+    if sys.version_info[:2] < _PYTHONS[0]:
+        return Finding(
+            "error", "python", f"{found} is too old", f"install Python {first} to {last}"
+        )
+    if sys.version_info[:2] > _PYTHONS[1]:
+        text = f"{found} is newer than the last that is tested, {last}"
+        return Finding("warning", "python", text, f"install Python {first} to {last}")
     return Finding("ok", "python", found)
 
 
@@ -76,12 +98,11 @@ def _metaworld() -> Finding:
     found = {package: importlib.metadata.version(package) for package in _VERIFIED}
     text = ", ".join(f"{package} {version}" for package, version in found.items())
     if found != _VERIFIED:
-        wanted = " ".join(f"{package}=={version}" for package, version in _VERIFIED.items())
         return Finding(
             "warning",
             "metaworld",
             f"{text}: physics differs between versions, so results will not compare",
-            f"pip install {wanted}",
+            f"pip install {_SIMULATOR}",
         )
     return Finding("ok", "metaworld", text)
 
@@ -101,23 +122,38 @@ def _seeds() -> Finding:
         trajectories.append(np.stack([first, *[env.step(action)[0] for _ in range(3)]]))
         env.close()
     if not np.array_equal(*trajectories):
-        repair = "pip install metaworld==3.1.1 mujoco==3.3.0"
-        return Finding("error", "seeds", "the same seed gives different episodes", repair)
+        text = "the same seed gives different episodes"
+        return Finding("error", "seeds", text, f"pip install {_SIMULATOR}")
     return Finding("ok", "seeds", "the same seed gives the same episode")
 
 
-def _rendering() -> Finding:
-    backend = os.environ.get("MUJOCO_GL", "")
-    if backend in ("egl", "osmesa"):
-        return Finding("ok", "rendering", f"MUJOCO_GL={backend}")
-    if os.environ.get("DISPLAY"):
-        return Finding("ok", "rendering", "a display is there")
-    return Finding(
-        "warning",
-        "rendering",
-        "no display and MUJOCO_GL is not set: training works, videos do not",
-        "apt-get install libegl1 && export MUJOCO_GL=egl",
-    )
+def _presets() -> Finding:
+    found = len(list(PRESETS.rglob("*.yaml")))
+    if not found:
+        text = f"none in {PRESETS}: `-c mt10/quick` finds nothing"
+        return Finding("error", "presets", text, "install mtrl again; its presets are missing")
+    return Finding("ok", "presets", f"{found} in {PRESETS}")
+
+
+def _runs_folder() -> Finding:
+    """The default folder of runs, or the one in which it would be made, can be written to."""
+    folder = Path("runs") if Path("runs").exists() else Path()
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        text = f"cannot write to {folder.absolute()}: {error.strerror}"
+        repair = "set run.directory to a folder that you may write to"
+        return Finding("error", "runs folder", text, repair)
+    return Finding("ok", "runs folder", f"{folder.absolute()} can be written to")
+
+
+def _disk() -> Finding:
+    free = shutil.disk_usage(".").free / 2**20
+    if free < _MIN_DISK_MB:
+        text = f"{free:.0f} MB free here: checkpoints hold the replay, and a run needs about 300 MB"
+        return Finding("warning", "disk", text, "free space, or set run.directory to another disk")
+    return Finding("ok", "disk", f"{free / 1024:.0f} GB free here")
 
 
 def _shm() -> Finding:

@@ -15,10 +15,8 @@ arguments are its options. The package knows torch, numpy and scipy; no model, n
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Mapping
-from importlib.metadata import entry_points
 
 from mtrl.balancing.balancer import Balancer
 from mtrl.balancing.base import Aggregator, Needs, Weighting
@@ -52,7 +50,10 @@ from mtrl.balancing.methods.sam_gs import SAMGS
 from mtrl.balancing.methods.si import SI
 from mtrl.balancing.methods.upgrad import UPGrad
 from mtrl.balancing.methods.uw import UW
+from mtrl.balancing.options import check_keywords
 from mtrl.balancing.signals import Performance, Signals
+from mtrl.errors import PluginError, suggest
+from mtrl.plugins import load_plugin, plugin_names
 
 __all__ = [
     "METHODS",
@@ -129,18 +130,23 @@ def method_class(name: str) -> type[Aggregator]:
 
     Raises:
         ValueError: no such method; the message names the closest.
+        PluginError: the plug-in cannot be loaded, or is no method.
     """
     if name in METHODS:
         return METHODS[name]
-    plugins = {point.name: point for point in entry_points(group="mtrl.methods")}
-    if name in plugins:
-        return plugins[name].load()
-    known = sorted({*METHODS, *plugins})
-    close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.4)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    raise ValueError(
-        f"Unknown balancing method {name!r}. Expected one of {', '.join(known)}.{hint}"
-    )
+    plugin = load_plugin("mtrl.methods", name)
+    if plugin is None:
+        known = sorted({*METHODS, *plugin_names("mtrl.methods")})
+        raise ValueError(
+            f"Unknown balancing method {name!r}. Expected one of {', '.join(known)}."
+            f"{suggest(name, known)}"
+        )
+    if not (isinstance(plugin, type) and issubclass(plugin, Aggregator)):
+        raise PluginError(
+            f"The plug-in {name!r} of the group mtrl.methods should be a class derived from"
+            f" mtrl.balancing.Aggregator. Found {plugin!r}."
+        )
+    return plugin
 
 
 def method_options(name: str) -> dict[str, inspect.Parameter]:
@@ -155,15 +161,10 @@ def method_options(name: str) -> dict[str, inspect.Parameter]:
 
 def check_options(name: str, options: dict[str, object]) -> None:
     """Raise `ValueError` for an option that the method does not have or whose value it refuses."""
-    known = method_options(name)
-    for key in options:
-        if key not in known and key != "pi":
-            close = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            listed = ", ".join(known) if known else "none"
-            raise ValueError(
-                f"The method {name!r} has no option {key!r}. Its options: {listed}.{hint}"
-            )
+    own = {key: value for key, value in options.items() if key != "pi"}
+    check_keywords(f"The method {name!r}", method_class(name), own)
+    if isinstance(pi := options.get("pi"), Mapping):
+        check_keywords("The layer 'pi'", PIOptions, pi)
     try:
         _make(name, method_class(name).example_tasks(options), 2, 0, options)
     except TypeError as error:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mtrl.balancing.gradients import TaskGradients
 from mtrl.balancing.host import may_read, recording
+from mtrl.errors import MtrlError
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def is_finite(values: Tensor) -> Tensor:
     return (values - values) == 0
 
 
-class MissingSignalError(LookupError):
+class MissingSignalError(MtrlError, LookupError):
     """A method read a signal that its caller did not provide."""
 
 

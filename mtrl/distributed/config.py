@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Gt
 
@@ -53,6 +53,8 @@ class TrainConfig:
         learner_threads: CPU threads of the learner; 0 leaves torch's own choice.
     """
 
+    example: ClassVar[str] = "mt10/default"
+
     networks: NetworkConfig
     method: str = "ls"
     method_options: dict[str, Any] = field(default_factory=dict)
@@ -70,3 +72,49 @@ class TrainConfig:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     ray: RayConfig = field(default_factory=RayConfig)
     run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        """Refuse what contradicts itself, whatever methods, tasks and machines there are.
+
+        Raises:
+            ValueError: the message names object, expectation, finding and remedy.
+        """
+        if self.method in ("all", "stl") or "," in self.method:
+            raise ValueError(
+                f"`mtrl train` trains one method. Found `method={self.method}`: start a run for each."
+                " (`mtrl supervised` knows `method=all`, `method=stl` and `grid.method=[a, b]`.)"
+            )
+        if self.sac.batch_size > self.replay.capacity:
+            raise ValueError(
+                f"`sac.batch_size` ({self.sac.batch_size} per task) is larger than `replay.capacity`"
+                f" ({self.replay.capacity} per task). Lower the one or raise the other."
+            )
+        if self.schedule.mode == "async" and self.collect.collector == "local":
+            raise ValueError(
+                "`schedule.mode: async` needs workers beside the learner; `collect.collector` is local."
+                " Use `schedule.mode=sync`, or `collect.collector=ray`."
+            )
+        if self.networks.log_std_min >= self.networks.log_std_max:
+            raise ValueError(
+                f"`networks.log_std_min` ({self.networks.log_std_min}) should be below"
+                f" `networks.log_std_max` ({self.networks.log_std_max})."
+            )
+        _check_schedule(self.schedule)
+
+
+def _check_schedule(schedule: ScheduleConfig) -> None:
+    if schedule.max_policy_lag < schedule.publish_interval:
+        raise ValueError(
+            f"`schedule.max_policy_lag` ({schedule.max_policy_lag} updates) should be at least"
+            f" `schedule.publish_interval` ({schedule.publish_interval}): a policy is that old before"
+            " the next one is given out. Raise the one or lower the other."
+        )
+    total, warmup = schedule.total_env_steps, schedule.warmup_env_steps
+    # A total of 0 asks for the untrained policy. Any other run has something to learn.
+    if total > 0 and int((total - warmup) * schedule.updates_per_env_step + 1e-9) < 1:
+        raise ValueError(
+            f"`schedule.warmup_env_steps` ({warmup:,}) leaves no update in `schedule.total_env_steps`"
+            f" ({total:,}) at {schedule.updates_per_env_step:g} updates per step: nothing would be"
+            f" trained. Collect more, or warm up less, for example"
+            f" schedule.warmup_env_steps={total // 10}."
+        )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,15 +16,17 @@ from mtrl.distributed.session import check_cluster, describe, ray_session
 from mtrl.distributed.waiting import to_stderr
 from mtrl.envs import TaskSet, load_tasks, task_names
 from mtrl.networks import check_architecture
+from mtrl.rl.actor import flat_weights
 from mtrl.rl.collector import Collector, LocalCollector
 from mtrl.rl.evaluate import Evaluation, Evaluator, LocalEvaluator
 from mtrl.rl.memory import keep_freed_memory
 from mtrl.rl.performance import PerformanceTracker
+from mtrl.rl.policy import restore_actor
 from mtrl.rl.replay import Replay
 from mtrl.rl.sac import MultiTaskSAC, actor_method
 from mtrl.rl.sampler import Sampler
 from mtrl.rl.schedule import Schedule
-from mtrl.rl.telemetry import Telemetry
+from mtrl.rl.telemetry import PARTS, Telemetry
 from mtrl.rl.train import Outcome, Trainer
 from mtrl.runs.device import check_device, check_precision, pick_device, set_precision
 from mtrl.runs.directory import RunDirectory
@@ -35,10 +36,10 @@ from mtrl.runs.view import View
 
 
 def check(config: TrainConfig) -> None:
-    """Everything that can be known before any worker starts.
+    """What methods, tasks and device say about a configuration, before any worker starts.
 
     Raises:
-        ValueError: the configuration contradicts itself; the message names object, expectation,
+        ValueError: something in it cannot be had; the message names object, expectation,
             finding and remedy.
     """
     task_names(config.env.tasks)
@@ -52,32 +53,11 @@ def check(config: TrainConfig) -> None:
             f"`balancing.head_scaling: weights` needs a method with task weights; {config.method!r}"
             " works on coordinates. Use `unit`."
         )
-    if config.sac.batch_size > config.replay.capacity:
-        raise ValueError(
-            f"`sac.batch_size` ({config.sac.batch_size} per task) is larger than `replay.capacity`"
-            f" ({config.replay.capacity} per task). Lower the one or raise the other."
-        )
     evaluated = config.balancing.performance == "evaluation"
     if evaluated and config.evaluation.interval_env_steps == 0:
         raise ValueError(
             "`balancing.performance: evaluation` needs periodic evaluations;"
             " `evaluation.interval_env_steps` is 0. Set an interval, or use `training`."
-        )
-    if config.schedule.mode == "async" and config.collect.collector == "local":
-        raise ValueError(
-            "`schedule.mode: async` needs workers beside the learner; `collect.collector` is local."
-            " Use `schedule.mode=sync`, or `collect.collector=ray`."
-        )
-    if config.schedule.max_policy_lag < config.schedule.publish_interval:
-        raise ValueError(
-            f"`schedule.max_policy_lag` ({config.schedule.max_policy_lag} updates) should be at least"
-            f" `schedule.publish_interval` ({config.schedule.publish_interval}): a policy is that old"
-            " before the next one is given out. Raise the one or lower the other."
-        )
-    if config.networks.log_std_min >= config.networks.log_std_max:
-        raise ValueError(
-            f"`networks.log_std_min` ({config.networks.log_std_min}) should be below"
-            f" `networks.log_std_max` ({config.networks.log_std_max})."
         )
     check_device(config.device)
     check_precision(config.precision, pick_device(config.device))
@@ -137,6 +117,7 @@ def train(
         tasks.names,
         tensorboard=config.run.tensorboard,
         purge_step=state["schedule"]["env_steps"] if state else None,
+        parts=PARTS,
     )
     uses_ray = config.collect.collector == "ray"
     with contextlib.ExitStack() as stack:
@@ -187,13 +168,12 @@ def train(
 def evaluate_run(
     config: TrainConfig, state: dict[str, Any], interrupt: Interrupt
 ) -> tuple[Evaluation, TaskSet]:
-    """Evaluate the policy of a checkpoint on every goal of every task."""
-    tasks = load_tasks(config.env)
-    agent = _agent(config, tasks, torch.device("cpu"))
-    agent.load_networks(state["agent"])
-    from mtrl.rl.actor import flat_weights
+    """Evaluate the policy of a checkpoint on every goal of every task.
 
-    weights, version = flat_weights(agent.actor), state["agent"]["updates"]
+    Only the actor is built: the method that trained it need not be installed.
+    """
+    tasks = load_tasks(config.env)
+    weights, version = flat_weights(restore_actor(state)), state["agent"]["updates"]
     with contextlib.ExitStack() as stack:
         if config.collect.collector == "ray":
             stack.enter_context(ray_session(config.ray))
@@ -313,9 +293,3 @@ def _announce(agent: MultiTaskSAC, device: torch.device, view: View) -> None:
         state_mb = sum(b.numel() * b.element_size() for b in balancer.method.buffers()) / 2**20
         if state_mb >= 1:
             view.message(f"The method's state for the {part} takes {state_mb:.0f} MB.")
-
-
-def run_path(text: str, base: str = "runs") -> Path:
-    """A run directory given as a path, or as a name below the folder of runs."""
-    path = Path(text)
-    return path if path.exists() or path.is_absolute() else Path(base) / text

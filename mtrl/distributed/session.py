@@ -6,16 +6,20 @@ import contextlib
 import logging
 import os
 import socket
+import sys
 import time
 from collections.abc import Iterator
 
 from mtrl.distributed.config import RayConfig, TrainConfig
+from mtrl.errors import ENVIRONMENT, MtrlError
 
 _ANSWER_S = 5.0  # for a cluster to accept a connection
 
 
-class ResourceError(RuntimeError):
+class ResourceError(MtrlError, RuntimeError):
     """The machine or the cluster cannot run the job."""
+
+    exit_code = ENVIRONMENT
 
 
 @contextlib.contextmanager
@@ -90,11 +94,25 @@ def _reach(address: str) -> None:
         ) from error
 
 
+def check_machine(config: TrainConfig) -> None:
+    """Raise `ResourceError` if an embedded Ray cannot have the CPUs that the workers reserve.
+
+    It counts at most those of this machine; so this is known before it starts.
+    """
+    embedded = config.collect.collector == "ray" and not config.ray.address
+    already = sys.modules.get("ray")
+    if embedded and not (already and already.is_initialized()):
+        _check_cpus(config, os.cpu_count() or 1)
+
+
 def check_cluster(config: TrainConfig) -> None:
     """Raise `ResourceError` if Ray has fewer CPUs than the workers reserve."""
     import ray
 
-    available = ray.cluster_resources().get("CPU", 0)
+    _check_cpus(config, ray.cluster_resources().get("CPU", 0))
+
+
+def _check_cpus(config: TrainConfig, available: float) -> None:
     wanted = config.collect.num_workers * config.ray.cpus_per_worker
     if wanted > available:
         raise ResourceError(

@@ -6,10 +6,12 @@ import sys
 import time
 from collections.abc import Callable
 
+from mtrl.errors import MtrlError
+
 _SAY_EVERY_S = 60.0
 
 
-class WorkersFailedError(RuntimeError):
+class WorkersFailedError(MtrlError, RuntimeError):
     """Workers died more often than the run allows, failed, or did not answer."""
 
 

@@ -5,9 +5,34 @@ This room knows gymnasium, metaworld and numpy; neither torch nor Ray. Every env
 its fixed goals, and `info["success"]` / `info["diverged"]` at each step.
 """
 
-from mtrl.envs.base import EpisodeEnv, TaskEnv
-from mtrl.envs.config import EnvConfig
-from mtrl.envs.factory import TaskSet, load_tasks, make
-from mtrl.envs.names import task_names
+from __future__ import annotations
 
-__all__ = ["EnvConfig", "EpisodeEnv", "TaskEnv", "TaskSet", "load_tasks", "make", "task_names"]
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mtrl.envs.base import EpisodeEnv as EpisodeEnv
+    from mtrl.envs.base import TaskEnv as TaskEnv
+    from mtrl.envs.config import EnvConfig as EnvConfig
+    from mtrl.envs.factory import TaskSet as TaskSet
+    from mtrl.envs.factory import load_tasks as load_tasks
+    from mtrl.envs.factory import make as make
+    from mtrl.envs.names import task_names as task_names
+
+_MODULES = {
+    "EnvConfig": "config",
+    "EpisodeEnv": "base",
+    "TaskEnv": "base",
+    "TaskSet": "factory",
+    "load_tasks": "factory",
+    "make": "factory",
+    "task_names": "names",
+}
+__all__ = list(_MODULES)
+
+
+def __getattr__(name: str) -> Any:
+    # Deferred, so that a configuration is read, and refused, before gymnasium is imported.
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
+
+from mtrl.errors import suggest
 
 _FAKE_FAMILY = re.compile(r"fake(\d+)")
 
@@ -37,11 +38,9 @@ def task_names(tasks: str | Sequence[str]) -> list[str]:
     for name in names:
         if name in known or re.fullmatch(r"fake-\d+", name):
             continue
-        close = difflib.get_close_matches(name, [*known, *_benchmarks()], n=3, cutoff=0.4)
-        hint = f" Did you mean {', '.join(close)}?" if close else ""
         raise ValueError(
             f"Unknown task {name!r}. Expected `mt10`, `mt25`, `mt50` or Meta-World v3 task names"
-            f" such as `reach-v3`.{hint}"
+            f" such as `reach-v3`.{suggest(name, [*known, *_benchmarks()], count=3)}"
         )
     if len(set(names)) != len(names):
         raise ValueError(f"`env.tasks` names a task twice: {names}. Name each task once.")

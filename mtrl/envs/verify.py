@@ -103,9 +103,7 @@ def verify(
         ValueError: an unknown task, or a task that is not Meta-World's.
     """
     report = Report()
-    for name in task_names(tasks):
-        if name.startswith("fake-"):
-            raise ValueError(f"{name} has one version only. Name Meta-World tasks to compare.")
+    for name in comparable_tasks(tasks):
         comparison = _Comparison(name, reward_version, seed)
         difference = comparison.run(steps, modes)
         report.steps[name], report.episodes[name] = comparison.step, comparison.episode
@@ -116,6 +114,19 @@ def verify(
         if progress:
             progress(name, difference)
     return report
+
+
+def comparable_tasks(tasks: str | Sequence[str]) -> list[str]:
+    """The names of tasks of which there are two versions.
+
+    Raises:
+        ValueError: an unknown task, or a task that is not Meta-World's.
+    """
+    names = task_names(tasks)
+    for name in names:
+        if name.startswith("fake-"):
+            raise ValueError(f"{name} has one version only. Name Meta-World tasks to compare.")
+    return names
 
 
 class _Comparison:

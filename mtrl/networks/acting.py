@@ -11,8 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mtrl.networks.architecture import Acting
-from mtrl.networks.layers import TaskLayerNorm
-from mtrl.networks.trunk import Trunk
+from mtrl.networks.trunk import Layer, Trunk
 
 
 def trunk_acting(
@@ -39,20 +38,20 @@ def trunk_acting(
         A function `[m r, in] -> [m r, out]`; the next call overwrites the result.
     """
     m, r = num_tasks, rows_per_task
-    linears = [layer[0] for layer in trunk.layers]
-    weights = [linear.weight.detach()[0] for linear in linears]
-    biases = [linear.bias.detach()[0] for linear in linears]
+    layers = [layer for layer in trunk.layers if isinstance(layer, Layer)]
+    weights = [layer.linear.weight.detach()[0] for layer in layers]
+    biases = [layer.linear.bias.detach()[0] for layer in layers]
     if task_one_hot:
         biases[0] = (biases[0] + weights[0][-m:]).repeat_interleave(r, 0)
         weights[0] = weights[0][:-m]
 
     calls: list[Callable[[], object]] = []
     rows = inputs = torch.empty(m * r, len(weights[0]))
-    for layer, weight, bias in zip(trunk.layers, weights, biases, strict=True):
+    for layer, weight, bias in zip(layers, weights, biases, strict=True):
         out = torch.empty(m * r, weight.shape[1])
         calls.append(partial(torch.addmm, bias, rows, weight, out=out))
-        if isinstance(layer[1], TaskLayerNorm):
-            scale, shift = layer[1].scale.detach()[0, 0], layer[1].shift.detach()[0, 0]
+        if layer.norm is not None:
+            scale, shift = layer.norm.scale.detach()[0, 0], layer.norm.shift.detach()[0, 0]
             calls.append(partial(_normalise, scale, shift, out))
         calls.append(partial(torch.relu_, out))
         rows = out

@@ -10,6 +10,20 @@ from torch import Tensor, nn
 from mtrl.networks.layers import TaskLayerNorm, TaskLinear
 
 
+class Layer(nn.Module):
+    """Linear, then LayerNorm if there is one, then ReLU."""
+
+    def __init__(self, linear: TaskLinear, norm: TaskLayerNorm | None) -> None:
+        super().__init__()
+        self.linear = linear
+        self.norm = norm
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Apply the layer."""
+        rows = self.linear(rows)
+        return torch.relu(rows if self.norm is None else self.norm(rows))
+
+
 class Trunk(nn.Module):
     """Linear layers with ReLU after each, `[e, n, in] -> [e, n, out]`: member k takes slice k.
 
@@ -34,16 +48,16 @@ class Trunk(nn.Module):
         product_dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.layers = nn.ModuleList()
+        layers = []
         for width in widths:
             linear = TaskLinear(members, in_features, width, product_dtype=product_dtype)
-            norm = TaskLayerNorm(members, width) if layer_norm else nn.Identity()
-            self.layers.append(nn.Sequential(linear, norm))
+            layers.append(Layer(linear, TaskLayerNorm(members, width) if layer_norm else None))
             in_features = width
+        self.layers = nn.ModuleList(layers)
 
     def forward(self, rows: Tensor) -> Tensor:
         """Apply the layers; the result has the type of the rows."""
         dtype = rows.dtype
         for layer in self.layers:
-            rows = torch.relu(layer(rows))
+            rows = layer(rows)
         return rows.to(dtype)

@@ -22,7 +22,7 @@ def result_table(result: Mapping[str, Any]) -> str:
         for task, metrics in test["metrics"].items():
             for metric, value in metrics.items():
                 behind = test.get("drops", {}).get(task, {}).get(metric)
-                note = "" if behind is None else f"  {behind:+8.2f} % behind the single task"
+                note = "" if behind is None else f"  {_beside_single_task(behind)}"
                 lines.append(f"{start}{task:12} {metric:12} {value:10.4f}{note}")
         if "delta_m" in test:
             lines.append(
@@ -37,17 +37,37 @@ def ranking(results: Mapping[str, Mapping[str, Any]]) -> str:
     rows = []
     for name, result in results.items():
         tests = result["test"]
-        values = [v for test in tests for row in test["metrics"].values() for v in row.values()]
+        metrics = [
+            (f"{task} {metric}", value)
+            for test in tests
+            for task, row in test["metrics"].items()
+            for metric, value in row.items()
+        ]
         known = [test["delta_m"] for test in tests if "delta_m" in test]
-        rows.append((name, float(np.mean(known)) if known else None, values))
+        rows.append((name, float(np.mean(known)) if known else None, metrics))
     if all(delta is not None for _, delta, _ in rows):
         rows.sort(key=lambda row: row[1])
-    width = max(len(name) for name, _, _ in rows)
-    lines = []
-    for name, delta, values in rows:
-        shown = "" if delta is None else f" delta_m {delta:8.2f}"
-        lines.append(f"{name:{width}}{shown}  " + " ".join(f"{value:9.4f}" for value in values))
-    return "\n".join(lines)
+    heads = {tuple(name for name, _ in metrics) for _, _, metrics in rows}
+    several = len(heads) > 1  # single tasks, for instance, share no column
+    lines = [["run", "delta_m", *(["metrics"] if several else heads.pop())]]
+    for name, delta, metrics in rows:
+        cells = [f"{label} {value:.4f}" if several else f"{value:.4f}" for label, value in metrics]
+        shown = ", ".join(cells)
+        lines.append([name, _delta(delta), *([shown] if several else cells)])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
+        for line in lines
+    )
+
+
+def _delta(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _beside_single_task(drop: float) -> str:
+    """A relative drop in percent, in words: what is positive is lost."""
+    return f"{abs(drop):8.2f} % {'worse' if drop > 0 else 'better'} than the single task"
 
 
 def mean_ranks(table: np.ndarray, higher_is_better: np.ndarray) -> np.ndarray:

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, MinLen
 
+from mtrl.runs.naming import check_run_name
+
 Width = Annotated[int, Ge(1), Le(16384)]
 Positive = Annotated[float, Gt(0)]
 
@@ -207,3 +209,7 @@ class RunConfig:
     checkpoint_interval_s: Annotated[float, Ge(0)] = 300.0
     keep_checkpoints: Annotated[int, Ge(1)] = 2
     tensorboard: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse a name that is no part of a folder's name."""
+        check_run_name(self.name)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,8 +68,13 @@ def load_policy(run: str | Path) -> Policy:
     """
     directory = RunDirectory.open(Path(run))
     _, state = checkpoint.load_latest(directory.checkpoints)
+    return Policy(restore_actor(state), state["policy"]["tasks"])
+
+
+def restore_actor(state: Mapping[str, Any]) -> Architecture:
+    """The actor in a checkpoint's state; nothing else of it is built."""
     facts = state["policy"]
     networks = NetworkConfig(**facts["networks"])
     actor = build_actor(len(facts["tasks"]), facts["obs_dim"], facts["action_dim"], networks)
     actor.load_state_dict(state["agent"]["actor"])
-    return Policy(actor, facts["tasks"])
+    return actor

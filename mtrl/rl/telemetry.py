@@ -18,6 +18,7 @@ from mtrl.runs.gramians import GramianLog
 from mtrl.runs.metrics import MetricLog
 from mtrl.runs.view import Column, Progress, View, mean_known
 
+PARTS = ("critic", "actor")  # with a balancer each
 _SAMPLED_EVERY = 10  # updates between two that enter the log's averages
 _COUNTERS_S = 5.0  # between two looks at the counters in `status.json`
 _REDRAW_S = 0.5
@@ -51,7 +52,7 @@ class Telemetry:
         num_workers: int,
     ) -> None:
         self.run, self.log, self.view = run, log, view
-        self.gramians = GramianLog(run.path, log.task_names, parts=("critic", "actor"))
+        self.gramians = GramianLog(run.path, log.task_names, parts=PARTS)
         self.schedule, self.performance = schedule, performance
         self.config, self.method, self.num_workers = config, method, num_workers
         self.counts = {"episodes": 0, "diverged": 0, "resets": 0}

@@ -24,7 +24,10 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-FORMAT = 3  # 2: stacked networks (decision D15); 3: the log keeps the offsets of its files
+from mtrl.errors import MtrlError
+
+# 2: stacked networks (decision D15); 3: the log keeps the offsets of its files, layers are modules.
+FORMAT = 3
 _OLD = ".old"  # of a checkpoint whose step is being saved again
 _WRITING = ".writing"  # the folder of a checkpoint that is not whole yet
 _TENSOR = "$tensor"
@@ -35,7 +38,7 @@ _DAMAGE = (
 )  # fmt: skip
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(MtrlError, RuntimeError):
     """A checkpoint is missing, damaged or of another format."""
 
 

@@ -8,7 +8,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import subprocess
 import sys
 import threading
 import time
@@ -16,15 +15,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from mtrl.errors import USAGE, MtrlError
 from mtrl.extras import DISTRIBUTION
+from mtrl.runs.provenance import package_commit
 
 PACKAGES = ("torch", "numpy", "scipy", "gymnasium", "metaworld", "mujoco", "ray", DISTRIBUTION)
 PROVENANCE = ("created", "python", "platform", "cpus", "versions", "git")
 _STALE_AFTER_S = 120.0  # on another host, a heartbeat older than this belongs to a dead process
 
 
-class RunDirectoryError(RuntimeError):
+class RunDirectoryError(MtrlError, RuntimeError):
     """A run directory is missing, in use, or not a run."""
+
+    exit_code = USAGE
 
 
 class RunDirectory:
@@ -43,19 +46,34 @@ class RunDirectory:
 
     @classmethod
     def create(cls, base: Path, name: str, seed: int, config: str) -> RunDirectory:
-        """Make a new directory; two runs in the same second get different ones."""
+        """Make a new directory; two runs in the same second get different ones.
+
+        Raises:
+            RunDirectoryError: none can be made there.
+        """
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        base.mkdir(parents=True, exist_ok=True)
         for attempt in range(100):
             suffix = f"-{attempt}" if attempt else ""
             path = base / f"{name}-s{seed}-{stamp}{suffix}"
-            with contextlib.suppress(FileExistsError):
+            try:
+                base.mkdir(parents=True, exist_ok=True)
                 path.mkdir()
-                run = cls(path)
-                run.acquire()
-                (path / "config.yaml").write_text(config)
-                run._write_json("manifest.json", _manifest())
-                return run
+            except FileExistsError:
+                if base.is_dir():
+                    continue
+                raise RunDirectoryError(
+                    f"`run.directory` is {base}, which is a file. Name a folder."
+                ) from None
+            except OSError as error:
+                raise RunDirectoryError(
+                    f"Cannot make a run directory in {base}: {error.strerror}. Set `run.directory` to"
+                    " a folder that you may write to."
+                ) from error
+            run = cls(path)
+            run.acquire()
+            (path / "config.yaml").write_text(config)
+            run._write_json("manifest.json", _manifest())
+            return run
         raise RunDirectoryError(f"Could not make a new run directory in {base}.")
 
     @classmethod
@@ -194,18 +212,5 @@ def _manifest() -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "host": platform.node(),
         "versions": versions,
-        "git": _git(),
+        "git": package_commit(),
     }
-
-
-def _git() -> dict[str, Any] | None:
-    here = Path(__file__).parent
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(here), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
-    except (OSError, subprocess.CalledProcessError):
-        return None

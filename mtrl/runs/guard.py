@@ -7,10 +7,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from mtrl.errors import MtrlError
+
 _MASKED_LIMIT = 100  # updates in a row with a non-finite gradient row under a finite loss
 
 
-class TrainingError(RuntimeError):
+class TrainingError(MtrlError, RuntimeError):
     """Training cannot go on: a loss or a gradient is not finite."""
 
 

@@ -17,6 +17,8 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
+from mtrl.runs.tensorboard import EventFiles
+
 
 class MetricLog:
     """Averages metrics over an interval and appends records.
@@ -27,6 +29,7 @@ class MetricLog:
         tensorboard: write event files too.
         purge_step: drop what event files hold from this step on.
         clock: the counter that event files use as their step.
+        parts: of the model that have a balancer each; event files group by them.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class MetricLog:
         tensorboard: bool = True,
         purge_step: int | None = None,
         clock: str = "env_steps",
+        parts: Sequence[str] = (),
     ) -> None:
         self.clock = clock
         self.task_names = list(task_names)
@@ -44,11 +48,9 @@ class MetricLog:
         self._counts: dict[str, int] = {}
         self._metrics = (folder / "metrics.jsonl").open("ab+")
         self._timing = (folder / "timing.jsonl").open("ab+")
-        self._writer: Any = None
+        self._writer: EventFiles | None = None
         if tensorboard:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._writer = SummaryWriter(str(folder), purge_step=purge_step)
+            self._writer = EventFiles(folder, parts=parts, purge_step=purge_step)
 
     def add(self, metrics: Mapping[str, Tensor]) -> None:
         """Accumulate detached tensors, scalars or `[m]`; nothing is read from the device."""
@@ -126,9 +128,7 @@ class MetricLog:
         file.write(json.dumps(clean).encode() + b"\n")
         file.flush()
         if self._writer is not None:
-            for key, value in clean.items():
-                if isinstance(value, int | float) and "/" in key:
-                    self._writer.add_scalar(key, value, step)
+            self._writer.add(clean, step)
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Le
+
+from mtrl.runs.naming import check_run_name
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,10 @@ class RunConfig:
     checkpoint_interval_s: Annotated[float, Ge(0)] = 300.0
     keep_checkpoints: Annotated[int, Ge(1), Le(100)] = 2
 
+    def __post_init__(self) -> None:
+        """Refuse a name that is no part of a folder's name."""
+        check_run_name(self.name)
+
 
 @dataclass(frozen=True)
 class SupervisedConfig:
@@ -83,6 +89,8 @@ class SupervisedConfig:
         threads: CPU threads; 0 leaves torch's own choice.
     """
 
+    example: ClassVar[str] = "supervised/digits"
+
     problem: str
     problem_options: dict[str, Any] = field(default_factory=dict)
     data_root: str = ""
@@ -97,3 +105,15 @@ class SupervisedConfig:
     recipe: RecipeConfig = field(default_factory=RecipeConfig)
     balancing: BalanceConfig = field(default_factory=BalanceConfig)
     run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        """Refuse a list of methods in the place of one.
+
+        Raises:
+            ValueError: with the way to train several.
+        """
+        if "," in self.method:
+            raise ValueError(
+                f"`method` is one name, or all. Found {self.method!r}. Train several with"
+                f" 'grid.method=[{self.method}]'."
+            )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import itertools
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 
 from mtrl.balancing import METHODS, check_options, method_class
 from mtrl.balancing.base import Weighting
+from mtrl.errors import USAGE, MtrlError, suggest
 from mtrl.runs.device import check_device, pick_device
 from mtrl.runs.directory import RunDirectory
 from mtrl.runs.interrupt import Interrupt
@@ -31,8 +31,10 @@ from mtrl.supervised.trainer import Outcome, Trainer
 SINGLE_TASK = "stl"
 
 
-class DataError(ValueError):
+class DataError(MtrlError, ValueError):
     """A benchmark's data cannot be read."""
+
+    exit_code = USAGE
 
 
 def grid_points(grid: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -81,10 +83,9 @@ def expand(config: SupervisedConfig) -> list[SupervisedConfig]:
                 "`method=stl` trains one task at a time and has no options. Drop them."
             )
         if config.task != "all" and config.task not in names:
-            close = difflib.get_close_matches(config.task, names, n=1, cutoff=0.3)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
             raise ValueError(
-                f"`task` should be one of {', '.join(names)}, or all. Found {config.task!r}.{hint}"
+                f"`task` should be one of {', '.join(names)}, or all. Found {config.task!r}."
+                f"{suggest(config.task, names)}"
             )
         tasks = names if config.task == "all" else [config.task]
         return [dataclasses.replace(config, task=task) for task in tasks]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib.util
 import inspect
-import sys
-from importlib.metadata import entry_points
 from pathlib import Path
 
+from mtrl.errors import suggest
+from mtrl.plugins import load_file, load_plugin, plugin_names
 from mtrl.supervised.config import SupervisedConfig
 from mtrl.supervised.problem import Problem
 from mtrl.supervised.problems import PROBLEMS
@@ -30,10 +28,9 @@ def make_problem(config: SupervisedConfig) -> Problem:
     for key in options:
         if key not in known - {"data_root"}:
             listed = ", ".join(sorted(known - {"data_root"})) or "none"
-            close = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
             raise ValueError(
-                f"The problem {config.problem!r} has no option {key!r}. Its options: {listed}.{hint}"
+                f"The problem {config.problem!r} has no option {key!r}. Its options: {listed}."
+                f"{suggest(key, known)}"
             )
     if "data_root" in known:
         if not config.data_root:
@@ -55,28 +52,26 @@ def _problem_class(name: str) -> type[Problem]:
     file, separator, attribute = name.rpartition(":")
     if separator and file.endswith(".py"):
         return _from_file(Path(file), attribute)
-    plugins = {point.name: point for point in entry_points(group="mtrl.problems")}
-    if name in plugins:
-        return plugins[name].load()
-    known = sorted({*PROBLEMS, *plugins})
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
+    plugin = load_plugin("mtrl.problems", name)
+    if plugin is not None:
+        return _checked(plugin, f"the entry point {name!r} of mtrl.problems")
+    known = sorted({*PROBLEMS, *plugin_names("mtrl.problems")})
     raise ValueError(
-        f"Unknown problem {name!r}. Expected one of {', '.join(known)}, or FILE.py:Class.{hint}"
+        f"Unknown problem {name!r}. Expected one of {', '.join(known)}, or FILE.py:Class."
+        f"{suggest(name, known)}"
     )
 
 
 def _from_file(path: Path, attribute: str) -> type[Problem]:
     if not path.is_file():
         raise ValueError(f"`problem` names the file {path}, which does not exist.")
-    spec = importlib.util.spec_from_file_location(f"mtrl_problem_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    found = getattr(module, attribute, None)
+    return _checked(getattr(load_file(path), attribute, None), f"{attribute!r} in {path}")
+
+
+def _checked(found: object, what: str) -> type[Problem]:
     if not (isinstance(found, type) and issubclass(found, Problem)):
         raise ValueError(
-            f"{path} should hold a class {attribute!r} derived from mtrl.supervised.Problem."
+            f"`problem` names {what}, which should be a class derived from mtrl.supervised.Problem."
+            f" Found {found!r}."
         )
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import importlib
 import os
 from pathlib import Path
 
@@ -15,8 +16,8 @@ from mtrl.distributed import config as job
 from mtrl.distributed.launch import check
 
 ROOT = Path(mtrl.__file__).parent
-# Any room may import these; they import nothing of mtrl.
-LEAVES = {"extras"}
+# Any room may import these; they import nothing of mtrl but one another.
+LEAVES = {"errors", "extras", "plugins"}
 # Arrows point downwards only. `cli`, `config` and `doctor` are the roof.
 MAY_IMPORT = {
     "balancing": set(),
@@ -29,8 +30,9 @@ MAY_IMPORT = {
     "experiments": {"runs"},
     "report": {"runs", "balancing"},
     "config": set(),
-    "doctor": {"distributed", "envs"},
+    "doctor": {"config", "distributed", "envs"},
     "cli": {
+        "arguments",
         "config",
         "doctor",
         "distributed",
@@ -48,7 +50,7 @@ ONLY_IN = {
     "ray": {"distributed"},
     "metaworld": {"envs", "doctor"},
     "mujoco": {"envs"},
-    "argparse": {"cli"},
+    "argparse": {"arguments", "cli"},
     "matplotlib": {"report", "supervised"},
 }
 FILES = sorted(ROOT.rglob("*.py"))
@@ -93,6 +95,25 @@ def test_the_import_check_can_fail() -> None:
     assert violations(ROOT / "balancing" / "x.py", {"mtrl.rl.sac"})
     assert violations(ROOT / "supervised" / "x.py", {"mtrl.rl"})
     assert not violations(ROOT / "distributed" / "x.py", {"ray", "mtrl.rl.sac"})
+
+
+def test_every_error_carries_an_exit_code() -> None:
+    """The command prints a traceback for everything else."""
+    from mtrl.errors import MtrlError
+
+    found = []
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and node.name.endswith("Error"):
+                parts = path.relative_to(ROOT.parent).with_suffix("").parts
+                kind = getattr(importlib.import_module(".".join(parts)), node.name)
+                assert issubclass(kind, MtrlError), f"{path}: {node.name}"
+                found.append(node.name)
+    assert len(found) >= 9
+
+
+def test_there_is_one_did_you_mean() -> None:
+    assert [path for path in FILES if "difflib" in imports(path)] == [ROOT / "errors.py"]
 
 
 def test_files_stay_small() -> None:

@@ -234,6 +234,7 @@ def test_a_run_in_use_or_without_a_checkpoint_is_refused(
     assert main(["train", "--resume", str(run.path)]) == 2
     run.release()
     assert f"in use by another process (pid {os.getpid()})" in capsys.readouterr().err
+    run.write_status("interrupted")
     for path in (run.path / "checkpoints").glob("*/state.json"):
         path.write_text("{")
     assert main(["train", "--resume", str(run.path)]) == 1

@@ -1,0 +1,161 @@
+"""The arguments of the `mtrl` command, and what it answers where they are wrong."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+
+from mtrl.errors import suggest
+
+FindKey = Callable[[argparse.Namespace, str], str | None]
+
+
+def parse(arguments: Sequence[str], find_key: FindKey) -> argparse.Namespace:
+    """The options of a verb, with its name as `verb` (None where there is none).
+
+    Arguments that are wrong end the program with exit code 2 and the usage of the verb.
+
+    Args:
+        arguments: of the command line, without the program's name.
+        find_key: the configuration key of the verb that a name means, or None.
+    """
+    parser = make_parser()
+    verb = next((word for word in arguments if not word.startswith("-")), None)
+    if verb is not None and verb not in VERBS:
+        parser.error(f"there is no verb {verb!r}.{suggest(verb, VERBS)}")
+    options, rest = parser.parse_known_args(arguments)
+    if options.verb is None:
+        return options
+    if "overrides" in options:  # argparse takes only the first stretch of them
+        words = [word for word in rest if not word.startswith("-")]
+        rest = [word for word in rest if word.startswith("-")]
+        options.overrides = join_lists([*options.overrides, *words])
+        if rest:
+            options.parser.error(_about_flag(options, rest[0], arguments, find_key))
+    if rest:
+        options.parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return options
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command."""
+    from mtrl import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="mtrl",
+        description="Multi-task reinforcement learning with balanced task gradients.",
+        epilog="`mtrl VERB --help` explains a verb.",
+    )
+    parser.add_argument("--version", action="version", version=f"mtrl {__version__}")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb")
+    for name, (text, add_arguments) in VERBS.items():
+        own = verbs.add_parser(name, help=text, description=text, allow_abbrev=False)
+        own.set_defaults(parser=own)
+        add_arguments(own)
+    return parser
+
+
+def join_lists(words: Sequence[str]) -> list[str]:
+    """Put a list together that the shell has cut at its blanks: `env.tasks=[a,` and `b]`."""
+    joined: list[str] = []
+    for word in words:
+        if joined and "=" in joined[-1] and _open_brackets(joined[-1]) > 0:
+            joined[-1] += f" {word}"
+        else:
+            joined.append(word)
+    return joined
+
+
+def _open_brackets(text: str) -> int:
+    return sum(text.count(c) for c in "[{") - sum(text.count(c) for c in "]}")
+
+
+def _about_flag(
+    options: argparse.Namespace, flag: str, arguments: Sequence[str], find_key: FindKey
+) -> str:
+    """Other programs write `--seed=1` or `--seed 1` where this one has `seed=1`."""
+    name, separator, value = flag.lstrip("-").partition("=")
+    key = find_key(options, name.replace("-", "_"))
+    known = suggest(f"--{name}", options.parser._option_string_actions)
+    if key is None and known:
+        return f"unrecognized argument {flag!r}.{known}"
+    if not separator:
+        after = arguments[list(arguments).index(flag) + 1 :]
+        value = after[0] if after and "=" not in after[0] and after[0][0] != "-" else "VALUE"
+    return (
+        f"unrecognized argument {flag!r}. Keys of the configuration are written without dashes:"
+        f" {key or name.replace('-', '_')}={value}"
+    )
+
+
+def _train(parser: argparse.ArgumentParser) -> None:
+    _add_config_arguments(parser, "sac.batch_size=64")
+    parser.add_argument("--resume", metavar="RUN", help="go on with an interrupted run")
+    parser.add_argument("--init-from", metavar="RUN", help="start from another run's networks")
+
+
+def _supervised(parser: argparse.ArgumentParser) -> None:
+    _add_config_arguments(parser, "recipe.epochs=20")
+    parser.add_argument("--resume", metavar="RUN", help="go on with an interrupted run")
+
+
+def _eval(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", metavar="RUN", help="its directory, or its name below runs/")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _runs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("directory", nargs="?", default="runs", help="folder of runs (runs)")
+    parser.add_argument("--json", action="store_true", help="print a JSON list")
+
+
+def _methods(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print a JSON list")
+
+
+def _config(parser: argparse.ArgumentParser) -> None:
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    text = "the resolved values and where each came from"
+    show = verbs.add_parser("show", help=text, description=text, allow_abbrev=False)
+    show.set_defaults(parser=show)
+    _add_config_arguments(show, "sac.batch_size=64")
+    show.add_argument("--supervised", action="store_true", help="of `mtrl supervised`")
+    show.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _verify_env(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--tasks", default="mt10", help="mt10, mt25, mt50 or one task name")
+    parser.add_argument("--steps", type=int, default=2000, help="steps per task")
+
+
+def _doctor(parser: argparse.ArgumentParser) -> None:
+    del parser
+
+
+def _add_config_arguments(parser: argparse.ArgumentParser, example: str) -> None:
+    parser.add_argument(
+        "-c",
+        "--config",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="config file or preset (mt10/quick); several are laid over one another",
+    )
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help=f"for example {example}; `mtrl config show -c FILE` lists all keys",
+    )
+
+
+VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
+    "train": ("train a policy, or resume a run", _train),
+    "supervised": ("train on a supervised benchmark", _supervised),
+    "eval": ("evaluate a run's policy on every goal of every task", _eval),
+    "runs": ("list runs with their state", _runs),
+    "methods": ("list the balancing methods", _methods),
+    "config": ("work with configurations", _config),
+    "verify-env": ("compare the fast environments with the library's, bit by bit", _verify_env),
+    "doctor": ("check this machine and say how to repair it", _doctor),
+}
