@@ -268,7 +268,9 @@ def test_rows_without_length_are_left_out() -> None:
 def test_what_cancellation_leaves_is_no_row() -> None:
     """The first row is a difference of equal vectors, to rounding; its direction means nothing."""
     inner = torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]).double()
-    coefficients = torch.tensor([[1.0, 1e-9 - 1.0, 0.0], [0, 1.0, 0], [0, 0, 1.0]]).double()
+    coefficients = torch.eye(3, dtype=torch.float64)
+    coefficients[0, 1] = 1e-9 - 1.0
+    assert float(coefficients[0] @ inner @ coefficients[0]) > 0.0
     rows = AdjustedRows.combined(inner, coefficients)
     assert rows.gramian.diagonal().tolist() == [0.0, 1.0, 1.0]
     assert rows.own.tolist() == [0.0, 1.0, 1.0]
