@@ -268,7 +268,9 @@ def test_rows_without_length_are_left_out() -> None:
 def test_what_cancellation_leaves_is_no_row() -> None:
     """The first row is a difference of equal vectors, to rounding; its direction means nothing."""
     inner = torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]).double()
-    coefficients = torch.tensor([[1.0, 1e-9 - 1.0, 0.0], [0, 1.0, 0], [0, 0, 1.0]]).double()
+    coefficients = torch.eye(3, dtype=torch.float64)
+    coefficients[0, 1] = 1e-9 - 1.0
+    assert float(coefficients[0] @ inner @ coefficients[0]) > 0.0
     rows = AdjustedRows.combined(inner, coefficients)
     assert rows.gramian.diagonal().tolist() == [0.0, 1.0, 1.0]
     assert rows.own.tolist() == [0.0, 1.0, 1.0]
@@ -337,10 +339,14 @@ def test_drop_variance_is_near_its_estimate_for_small_spreads() -> None:
         ("ls", {"pi": {"min_temperature": 100.0, "bound": 1.8}}),
         ("nash_mtl", {"pi": {"min_temperature": 100.0, "bound": 1.8}}),
         ("graddrop", {"pi": {"min_temperature": 100.0, "bound": 1.8}}),
+        ("pcgrad", {"pi": {"min_temperature": 100.0, "bound": 1.8}}),
     ],
 )
-def test_omega_is_measured_with_the_methods_own_options(method: str, options: dict) -> None:
-    performance = torch.tensor([0.1, 0.5, 0.9, 0.4], dtype=torch.float64)
+@pytest.mark.parametrize("spread", [0.4, 0.8])  # tau* decides, and the bound
+def test_omega_is_measured_with_the_methods_own_options(
+    method: str, options: dict, spread: float
+) -> None:
+    performance = 0.1 + spread * torch.tensor([0.0, 0.5, 1.0, 0.4], dtype=torch.float64)
     balancing = build(method, 4, 10, **options)
     balancing.aggregate(
         Signals(losses=torch.ones(4), jacobian=rows(), performance=performance, record=True)
@@ -348,11 +354,11 @@ def test_omega_is_measured_with_the_methods_own_options(method: str, options: di
     omega = performance_weights(Performance(performance), min_temperature=100.0, bound=1.8)
     facts = balancing.metrics
     assert float(facts["omega_square"]) == pytest.approx(float(omega.square().sum()))
-    tau = max(80.0 / math.log(1.8), 100.0)
+    tau = max(100.0 * spread / math.log(1.8), 100.0)
     assert float(facts["omega_temperature"]) == pytest.approx(tau)
     estimate = tau**2 * (float(omega.square().sum()) / 4 - 1)
     assert float(facts["drop_variance_estimate"]) == pytest.approx(estimate)
-    assert (balancing.adjusted is not None) == (method == "graddrop")
+    assert (balancing.adjusted is not None) == (method in ADJUSTING)
 
 
 @pytest.mark.parametrize("proximity_weight", [0.0, 0.3, 1.0])
