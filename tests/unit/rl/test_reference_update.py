@@ -59,7 +59,9 @@ def network(p: Parameters, rows: Tensor, task: int, member: int = 0) -> Tensor:
     while f"trunk.weight_{layer}" in p:
         x = x @ p[f"trunk.weight_{layer}"][member] + p[f"trunk.bias_{layer}"][member]
         if f"trunk.scale_{layer}" in p:
-            x = (x - x.mean(1, keepdim=True)) / (x.var(1, unbiased=False, keepdim=True) + 1e-5).sqrt()
+            x = (x - x.mean(1, keepdim=True)) / (
+                x.var(1, unbiased=False, keepdim=True) + 1e-5
+            ).sqrt()
             x = x * p[f"trunk.scale_{layer}"][member] + p[f"trunk.shift_{layer}"][member]
         x = x.clamp_min(0.0)
         layer += 1
@@ -150,9 +152,7 @@ class Reference:
         for name, value in self.critic.items():
             self.target[name] = 0.97 * self.target[name] + 0.03 * value
 
-    def descend(
-        self, part: str, p: Parameters, loss: Callable[[Parameters, int], Tensor]
-    ) -> None:
+    def descend(self, part: str, p: Parameters, loss: Callable[[Parameters, int], Tensor]) -> None:
         """Trunk by the method's direction, heads by their own task's gradient; clip; Adam."""
         names = list(p)
         leaves = {name: value.detach().requires_grad_() for name, value in p.items()}
@@ -244,7 +244,9 @@ def test_three_updates_are_those_written_out(method: str, clip: str, temperature
                 close(found, expected[name], f"step {step}, {part}, {name}")
         close(agent.log_alpha, reference.log_alpha["log_alpha"], f"step {step}, temperature")
     clipped = [factor < 1.0 for factor in reference.factors]
-    assert any(clipped) and not all(clipped), "the bound should hold at some steps and not at others"
+    assert any(clipped) and not all(clipped), (
+        "the bound should hold at some steps and not at others"
+    )
 
 
 def close(found: Tensor, expected: Tensor, place: str) -> None:

@@ -17,9 +17,7 @@ def normalised(rewards: list[float], rate: float) -> list[float]:
         weights = [rate * (1 - rate) ** (t - s) for s in range(t + 1)]
         means.append(sum(w * r for w, r in zip(weights, rewards, strict=False)))
         squares = [(r - mean) ** 2 for r, mean in zip(rewards, means, strict=False)]
-        variance = (1 - rate) ** (t + 1) + sum(
-            w * s for w, s in zip(weights, squares, strict=True)
-        )
+        variance = (1 - rate) ** (t + 1) + sum(w * s for w, s in zip(weights, squares, strict=True))
         answers.append(reward / (math.sqrt(variance) + 1e-8))
     return answers
 
