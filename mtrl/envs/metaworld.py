@@ -25,6 +25,9 @@ _DIVERGENCE = [
     int(mujoco.mjtWarning.mjWARN_BADQVEL),
     int(mujoco.mjtWarning.mjWARN_BADQACC),
 ]
+GENERATOR_VERSION = (
+    1  # of `generate_goals`; part of the cache's key. Raise it when the goals change.
+)
 _MAX_HORIZON = 500  # the library raises at a step beyond its own path length
 
 
