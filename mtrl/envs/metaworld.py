@@ -25,9 +25,8 @@ _DIVERGENCE = [
     int(mujoco.mjtWarning.mjWARN_BADQVEL),
     int(mujoco.mjtWarning.mjWARN_BADQACC),
 ]
-GENERATOR_VERSION = (
-    1  # of `generate_goals`; part of the cache's key. Raise it when the goals change.
-)
+# Of `generate_goals`, in the key of the goal cache: raise it where the same seed gives other goals.
+GENERATOR_VERSION = 1
 _MAX_HORIZON = 500  # the library raises at a step beyond its own path length
 
 
