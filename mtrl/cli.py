@@ -143,7 +143,11 @@ def _train(options: argparse.Namespace) -> int:
         run = RunDirectory.open(launch.run_path(options.resume))
         resolved = resolve(TrainConfig, [run.path / "config.yaml"])
         run.acquire()
-        path, state = checkpoint.load_latest(run.checkpoints)
+        try:
+            path, state = checkpoint.load_latest(run.checkpoints)
+        except BaseException:
+            run.release()
+            raise
         print(f"Resuming {run.path} from {path.name}.", file=sys.stderr)
     else:
         resolved = resolve(TrainConfig, options.config, options.overrides)
@@ -160,6 +164,7 @@ def _train(options: argparse.Namespace) -> int:
     with training_session(run) as (view, interrupt):
         outcome, tasks = launch.train(config, run, view, interrupt, state=state, initial=initial)
     run.write_status(outcome.state, **outcome.counters)
+    run.release()
     if outcome.state == "interrupted":
         print(
             f"Interrupted with a checkpoint. Go on with: mtrl train --resume {run.path}",
@@ -228,7 +233,11 @@ def _resume_supervised(options: argparse.Namespace) -> int:
     run = RunDirectory.open(Path(options.resume))
     config = resolve(SupervisedConfig, [run.path / "config.yaml"]).config
     run.acquire()
-    path, state = checkpoint.load_latest(run.checkpoints)
+    try:
+        path, state = checkpoint.load_latest(run.checkpoints)
+    except BaseException:
+        run.release()
+        raise
     print(f"Resuming {run.path} from {path.name}.", file=sys.stderr)
     outcome, _ = _train_supervised(config, run, state)
     if outcome.state == "interrupted":

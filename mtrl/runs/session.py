@@ -15,8 +15,8 @@ from mtrl.runs.view import View, make_view
 def training_session(run: RunDirectory) -> Iterator[tuple[View, Interrupt]]:
     """Show progress, catch signals, and keep `status.json` honest while a run trains.
 
-    An exception leaves the status `failed` with the last counters; the caller writes `done` or
-    `interrupted` after the block.
+    An exception leaves the status `failed` with the last counters, and the lock free; after the block
+    the caller writes `done` or `interrupted` and frees it.
     """
     view = make_view()
     run.write_status("running")
@@ -26,6 +26,7 @@ def training_session(run: RunDirectory) -> Iterator[tuple[View, Interrupt]]:
             yield view, interrupt
     except BaseException as error:
         run.write_status("failed", **_last_counters(run), error=str(error))
+        run.release()
         raise
     finally:
         view.close()

@@ -168,7 +168,8 @@ def test_sync_training_is_reproducible(tmp_path: Path, envs: int) -> None:
 
 
 def test_starting_from_another_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    learning = ["schedule.updates_per_env_step=0.2", "sac.batch_size=32"]
+    learning = ["schedule.total_env_steps=3000", "sac.batch_size=32"]
+    learning += ["sac.actor_lr=3e-3", "sac.critic_lr=3e-3"]
     assert main(["train", *SMALL, *learning, f"run.directory={tmp_path / 'a'}"]) == 0
     source = only_run(tmp_path / "a")
     untrained = [*SMALL, "schedule.total_env_steps=0"]
@@ -183,7 +184,7 @@ def test_starting_from_another_run(tmp_path: Path, capsys: pytest.CaptureFixture
     )
     assert taken == learnt
     assert taken != fresh
-    assert sum(map(sum, learnt.values())) >= 10, "of 150: the policy has learnt something to take"
+    assert sum(map(sum, learnt.values())) >= 10, "of 150: it meets some goals"
     theirs, ours = final_state(source), final_state(only_run(tmp_path / "b"))
     for part in ("actor", "critic", "target"):
         for name, value in theirs["agent"][part].items():

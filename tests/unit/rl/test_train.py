@@ -243,7 +243,7 @@ def test_a_worker_held_up_holds_up_the_learner_at_the_bound(fake_tasks: TaskSet)
         updates_per_env_step=1.0,
         slack_env_steps=3000,
         publish_interval=10,
-        max_policy_lag=150,
+        max_policy_lag=155,  # no multiple of the interval: the newest policy is given out early
         mode="async",
     )
 
@@ -253,8 +253,15 @@ def test_a_worker_held_up_holds_up_the_learner_at_the_bound(fake_tasks: TaskSet)
 
     workers = Workers(100, choose, one_step_each())
     oldest: list[int] = []
+    held: list[int] = []
     policies: set[int] = set()
     with training(fake_tasks, config, workers) as trainer:
+
+        def asked() -> None:
+            if trainer.schedule.held_by_lag:
+                held.append(trainer.schedule.updates - workers.version)
+
+        workers.asked = asked
 
         def watch() -> None:
             oldest.append(max(ages(workers, trainer.schedule.updates + 1), default=0))
@@ -263,8 +270,9 @@ def test_a_worker_held_up_holds_up_the_learner_at_the_bound(fake_tasks: TaskSet)
         trainer.updates = Counted(watch)  # type: ignore[assignment]
         trainer.run()
         assert trainer.schedule.updates == 6000
-    assert max(oldest) == 150
+    assert max(oldest) == 155
     assert len(policies) > 20, "workers get new policies on the way"
+    assert held and not any(held), "and the newest one while the learner waits"
 
 
 def test_the_age_of_policies_is_logged(fake_tasks: TaskSet) -> None:
