@@ -129,7 +129,11 @@ def _resume(options: argparse.Namespace) -> tuple[RunDirectory, Resolved, dict[s
         return None
     from mtrl.runs import checkpoint
 
-    path, state = checkpoint.load_latest(run.checkpoints, set_aside=True)
+    try:
+        path, state = checkpoint.load_latest(run.checkpoints, set_aside=True)
+    except BaseException:
+        run.release()
+        raise
     print(f"Resuming {run.path} from {path.name}.", file=sys.stderr)
     return run, resolved, state
 
@@ -166,6 +170,7 @@ def _train(options: argparse.Namespace) -> int:
     with training_session(run) as (view, interrupt):
         outcome, tasks = launch.train(config, run, view, interrupt, state=state, initial=initial)
     run.write_status(outcome.state, **outcome.counters)
+    run.release()
     if outcome.state == "interrupted":
         print(
             f"Interrupted with a checkpoint. Go on with: mtrl train --resume {run.path}",

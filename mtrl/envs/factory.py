@@ -143,23 +143,32 @@ def _goals(name: str, config: EnvConfig, cache: Path | None) -> NDArray[np.float
     if name.startswith("fake-"):
         return fake_goals(config.num_goals, seed)
 
+    # Here, so that the fake tasks need no simulator.
+    from mtrl.envs.metaworld import GENERATOR_VERSION, generate_goals
+
     versions = [importlib.metadata.version(package) for package in ("metaworld", "mujoco")]
-    key = [name, config.reward_version, config.num_goals, config.benchmark_seed, *versions]
+    options = [config.reward_version, config.num_goals, config.benchmark_seed]
+    key = [name, *options, *versions, GENERATOR_VERSION]
     folder = cache or _cache_folder()
     path = folder / f"{name}-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}.json"
+    goals = _read(path, key, config.num_goals)
+    if goals is None:
+        goals = generate_goals(
+            name, config.num_goals, seed, reward_version=config.reward_version, fast=config.fast
+        )
+        _write(path, {"key": key, "goals": goals.tolist()})
+    return goals
+
+
+def _read(path: Path, key: list[object], num_goals: int) -> NDArray[np.float64] | None:
+    """The goals in a file of the cache, `[num_goals, goal_dim]`; None if it holds none of that key."""
     try:
         stored = json.loads(path.read_text())
-        if stored["key"] == key:
-            return np.array(stored["goals"])
-    except (OSError, ValueError, KeyError):
-        pass  # not there, or damaged: generate it anew
-    from mtrl.envs.metaworld import generate_goals
-
-    goals = generate_goals(
-        name, config.num_goals, seed, reward_version=config.reward_version, fast=config.fast
-    )
-    _write(path, {"key": key, "goals": goals.tolist()})
-    return goals
+        goals = np.array(stored["goals"], np.float64)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # not there, or damaged: they are generated anew
+    whole = goals.ndim == 2 and len(goals) == num_goals and np.isfinite(goals).all()
+    return goals if whole and stored["key"] == key else None
 
 
 def _cache_folder() -> Path:

@@ -25,6 +25,8 @@ _DIVERGENCE = [
     int(mujoco.mjtWarning.mjWARN_BADQVEL),
     int(mujoco.mjtWarning.mjWARN_BADQACC),
 ]
+# Of `generate_goals`, in the key of the goal cache: raise it where the same seed gives other goals.
+GENERATOR_VERSION = 1
 _MAX_HORIZON = 500  # the library raises at a step beyond its own path length
 
 

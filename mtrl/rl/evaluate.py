@@ -73,7 +73,7 @@ def evaluate(policy: ActingPolicy, envs: Sequence[EpisodeEnv], goals: Sequence[i
     """Try each goal once on every task.
 
     All environments step together with one batched forward; each goes on to its next goal as soon as
-    it succeeds, diverges or reaches the horizon.
+    it succeeds or its episode ends.
 
     Args:
         policy: acts deterministically.
@@ -89,13 +89,13 @@ def evaluate(policy: ActingPolicy, envs: Sequence[EpisodeEnv], goals: Sequence[i
         rows: NDArray[np.float32] = np.stack(obs).astype(np.float32)
         actions = policy.act(rows, None)
         for i in sorted(active):
-            obs[i], _, _, truncated, info = envs[i].step(actions[i])
+            obs[i], _, terminated, truncated, info = envs[i].step(actions[i])
             steps += 1
             if info["diverged"]:
                 obs[i] = np.zeros_like(obs[i])
                 diverged += 1
             succeeded = bool(info["success"]) and not info["diverged"]
-            if not (succeeded or truncated):
+            if not (succeeded or terminated or truncated):
                 continue
             success[i].append(succeeded)
             if len(success[i]) < len(goals):

@@ -37,7 +37,7 @@ class Fragment:
             an episode.
         action: `[T, action_dim]` float32 in [-1, 1].
         reward: `[T]` float32.
-        terminated: whether the last step is terminal; a time limit is not.
+        terminated: whether the environment said that the last step is terminal; a time limit is not.
         episode: the summary, where the episode ended with this fragment.
     """
 

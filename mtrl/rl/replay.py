@@ -105,7 +105,12 @@ class Replay:
         self._held[fragment.task].fill_(float(self.sizes[fragment.task]))
 
     def sample(self, batch_size: int) -> Batch:
-        """Draw `batch_size` transitions of each task, uniformly and independently, `[m, b, ...]`."""
+        """Draw `batch_size` transitions of each task, uniformly and independently, `[m, b, ...]`.
+
+        Raises:
+            ValueError: a task has none.
+        """
+        self._check_filled()
         uniform = torch.rand(
             self.num_tasks,
             batch_size,
@@ -117,7 +122,12 @@ class Replay:
         return Batch(*(ring[self._rows, index] for ring in self.rings))
 
     def reward_means(self) -> Tensor:
-        """Mean stored reward of each task, `[m]`."""
+        """Mean stored reward of each task, `[m]`.
+
+        Raises:
+            ValueError: a task has no transition.
+        """
+        self._check_filled()
         sizes = self.sizes
         means = [self.rings.reward[i, : sizes[i]].mean() for i in range(self.num_tasks)]
         return torch.stack(means)
@@ -149,6 +159,13 @@ class Replay:
         self._held.copy_(torch.from_numpy(self.sizes.astype(np.float64))[:, None])
         self.generator.set_state(state["generator"])
 
+    def _check_filled(self) -> None:
+        if not self.added.all():
+            raise ValueError(
+                f"Every task should have transitions. Found none of task {int(self.added.argmin())}."
+                " Add a fragment of it before sampling."
+            )
+
     def _n_step(self, fragment: Fragment) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Returns, bootstrap discounts and indices of the successors, for each step."""
         steps = len(fragment)
@@ -177,4 +194,9 @@ def _check(fragment: Fragment, rings: Batch) -> None:
         raise ValueError(
             f"A fragment of task {fragment.task} holds numbers that are not finite. The environment"
             " should have ended that episode as diverged."
+        )
+    if not np.isfinite(fragment.action).all():
+        raise ValueError(
+            f"A fragment of task {fragment.task} holds actions that are not finite. The policy that"
+            " acted has weights that are not finite: start from an earlier checkpoint."
         )

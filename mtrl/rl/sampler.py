@@ -56,7 +56,14 @@ class _Buffers:
         """Rows of a step."""
         return self.action[step], self.obs[step + 1], self.reward[step]
 
-    def fragment(self, index: int, trace: _Trace, stop: int, episode: Episode | None) -> Fragment:
+    def fragment(
+        self,
+        index: int,
+        trace: _Trace,
+        stop: int,
+        episode: Episode | None,
+        terminated: bool = False,
+    ) -> Fragment:
         """An environment's steps up to `stop`, copied: what follows overwrites the last observation."""
         start = trace.start
         return Fragment(
@@ -64,7 +71,7 @@ class _Buffers:
             self.obs[start : stop + 1, index].copy(),
             self.action[start:stop, index].copy(),
             self.reward[start:stop, index].copy(),
-            False,
+            terminated,
             episode,
         )
 
@@ -198,7 +205,7 @@ class Sampler:
         It runs beside every step of the simulator, so it is handed `rows`, which index faster.
         """
         trace, (actions, after, rewards) = self.traces[index], rows
-        obs, reward, _, truncated, info = env.step(actions[index])
+        obs, reward, terminated, truncated, info = env.step(actions[index])
         if info["diverged"]:
             # That step is not a transition: what came before it is kept.
             return buffers.fragment(index, trace, step, trace.summary(diverged=True))
@@ -209,6 +216,6 @@ class Sampler:
         scale = self.scales[trace.task]
         after[index] = obs
         rewards[index] = reward if scale is None else scale(reward)
-        if truncated or trace.length >= trace.limit:
-            return buffers.fragment(index, trace, step + 1, trace.summary())
+        if terminated or truncated or trace.length >= trace.limit:
+            return buffers.fragment(index, trace, step + 1, trace.summary(), terminated)
         return None

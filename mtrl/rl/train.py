@@ -223,6 +223,7 @@ class Trainer:
 
     def _prepare_networks(self) -> None:
         if not self.scaled:
+            self._check_data()
             self.agent.set_reward_scale(self.replay.reward_means())
             self.scaled = True
         resets = self.agent.config.resets
@@ -235,6 +236,18 @@ class Trainer:
                 self.agent.set_reward_scale(self.replay.reward_means())
                 self.schedule.extra_updates += self.agent.config.updates_after_reset
                 self.telemetry.counts["resets"] += 1
+
+    def _check_data(self) -> None:
+        """Whether there is something to learn from, for every task; rings never get empty again."""
+        tasks = zip(self.tasks.names, self.replay.sizes, strict=True)
+        missing = [name for name, size in tasks if size == 0]
+        if missing:
+            raise TrainingError(
+                f"Every task should have transitions before the first update. Found none of"
+                f" {', '.join(missing)} after {self.schedule.env_steps} environment steps: each of its"
+                f" steps diverged ({self.telemetry.counts['diverged']} episodes in all). Raise"
+                " schedule.warmup_env_steps, or leave the task out."
+            )
 
     def _publish(self) -> None:
         first = self._published < 0

@@ -13,7 +13,7 @@ _MASKED_LIMIT = 100  # updates in a row with a non-finite gradient row under a f
 
 
 class TrainingError(MtrlError, RuntimeError):
-    """Training cannot go on: a loss or a gradient is not finite."""
+    """Training cannot go on: a loss or a gradient is not finite, or a task has no data."""
 
 
 def guarded_step(optimizer: torch.optim.Adam, bad: Tensor) -> None:

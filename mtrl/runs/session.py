@@ -19,7 +19,8 @@ def training_session(run: RunDirectory) -> Iterator[tuple[View, Interrupt]]:
     """Show progress, catch signals, and keep `status.json` honest while a run trains.
 
     Its heartbeat says that the process lives, whatever it is busy with. An exception leaves the status
-    `failed` with the last counters; the caller writes `done` or `interrupted` after the block.
+    `failed` with the last counters, and the lock free; after the block the caller writes `done` or
+    `interrupted` and frees it.
     """
     view = make_view()
     run.write_status("running")
@@ -29,6 +30,7 @@ def training_session(run: RunDirectory) -> Iterator[tuple[View, Interrupt]]:
             yield view, interrupt
     except BaseException as error:
         run.write_status("failed", **_last_counters(run), error=str(error))
+        run.release()
         raise
     finally:
         view.close()

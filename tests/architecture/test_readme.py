@@ -19,6 +19,28 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", TEXT, flags=re.DOTALL)
 
 
+def test_the_policy_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it stands, in a folder with the run that it names: here one of its task alone."""
+    (example,) = [code for code in blocks("python") if "load_policy(" in code]
+    (run,) = re.findall(r'load_policy\("([^"]+)"\)', example)
+    (task,) = re.findall(r'make\("([^"]+)"', example)
+    monkeypatch.chdir(tmp_path)
+    options = [
+        f"env.tasks=[{task}]", "env.num_goals=2", "collect.collector=local", "schedule.mode=sync",
+        "schedule.total_env_steps=0", "evaluation.final=false", "networks.actor=[8]",
+        "networks.critic=[8]", "run.tensorboard=false", "run.directory=made",
+    ]  # fmt: skip
+    assert main(["train", "-c", "mt10/quick", *options]) == 0
+    (made,) = (tmp_path / "made").iterdir()
+    (tmp_path / run).parent.mkdir()
+    made.rename(run)
+    names: dict = {}
+    exec(example, names)
+    assert names["obs"].shape == (39,)
+    assert {"success", "diverged"} <= names["info"].keys()
+    assert names["policy"].tasks == [task]
+
+
 def test_the_balancing_example_runs() -> None:
     (example,) = [code for code in blocks("python") if "build(" in code]
     names: dict = {}

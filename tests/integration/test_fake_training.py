@@ -168,19 +168,47 @@ def test_sync_training_is_reproducible(tmp_path: Path, envs: int) -> None:
 
 
 def test_starting_from_another_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", *SMALL, f"run.directory={tmp_path / 'a'}"]) == 0
+    learning = ["schedule.total_env_steps=3000", "sac.batch_size=32"]
+    learning += ["sac.actor_lr=3e-3", "sac.critic_lr=3e-3"]
+    assert main(["train", *SMALL, *learning, f"run.directory={tmp_path / 'a'}"]) == 0
     source = only_run(tmp_path / "a")
-    short = [*SMALL, f"run.directory={tmp_path / 'b'}", "schedule.total_env_steps=0"]
-    assert main(["train", *short, "--init-from", str(source)]) == 0
-    evaluations = [
+    untrained = [*SMALL, "schedule.total_env_steps=0"]
+    assert main(["train", *untrained, f"run.directory={tmp_path / 'c'}"]) == 0
+    assert (
+        main(["train", *untrained, f"run.directory={tmp_path / 'b'}", "--init-from", str(source)])
+        == 0
+    )
+    learnt, taken, fresh = (
         json.loads((run / "eval" / "final.json").read_text())["success"]
-        for run in (source, only_run(tmp_path / "b"))
-    ]
-    assert evaluations[0] == evaluations[1]
+        for run in (source, only_run(tmp_path / "b"), only_run(tmp_path / "c"))
+    )
+    assert taken == learnt
+    assert taken != fresh
+    assert sum(map(sum, learnt.values())) >= 10, "of 150: it meets some goals"
+    theirs, ours = final_state(source), final_state(only_run(tmp_path / "b"))
+    for part in ("actor", "critic", "target"):
+        for name, value in theirs["agent"][part].items():
+            assert value.equal(ours["agent"][part][name]), (part, name)
+    assert theirs["agent"]["log_alpha"].equal(ours["agent"]["log_alpha"])
+    assert ours["agent"]["updates"] == 0, "networks and temperatures, nothing else"
+
     assert main(["train", *SMALL, "networks.actor=[8]", "--init-from", str(source)]) == 2
     assert "other networks" in capsys.readouterr().err
     assert main(["train", *SMALL, "env.tasks=fake2", "--init-from", str(source)]) == 2
     assert "other tasks" in capsys.readouterr().err
+
+
+def test_the_replay_is_built_as_configured(tmp_path: Path) -> None:
+    options = ["sac.n_step=4", "sac.discount=0.5", "replay.capacity=90", "seed=5"]
+    options += [f"run.directory={tmp_path}", "evaluation.final=false"]
+    assert main(["train", *SMALL, *options, "schedule.total_env_steps=600"]) == 0
+    replay = final_state(only_run(tmp_path))["replay"]
+    # 200 steps of each task; four rewards each, but for the last steps of a fragment.
+    assert replay["added"] == [200, 200, 200]
+    assert replay["rings"]["reward"].shape == (3, 90)
+    discounts = sorted(set(replay["rings"]["discount"].flatten().tolist()))
+    assert discounts == [0.5**4, 0.5**3, 0.5**2, 0.5]
+    assert (replay["rings"]["discount"] == 0.5**4).float().mean() > 0.8
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+
+from mtrl.envs import TaskSet
 
 ROOT = Path(__file__).parents[2]
 ONE_TASK = ["--tasks", "reach-v3"]
@@ -98,6 +104,38 @@ def test_rollout() -> None:
 
     assert [(row["width"], row["envs per task"]) for row in result["widths"]] == [(8, 1), (8, 2)]
     assert all(min(r["loop"], r["steps"], r["loop/steps"]) > 0 for r in result["widths"])
+
+
+def test_both_sides_of_the_rollout_bench_take_the_same_steps(
+    fake_tasks: TaskSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Actions, observations and resets of the worker's environments are those of the bare ones."""
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    bench = runpy.run_path(str(ROOT / "scripts" / "bench_rollout"))
+    pair = bench["Pair"](fake_tasks, width=8, envs=2, steps=13, seed=0)
+    sides = []
+    for envs in (pair.worker.envs, pair.bare.envs):
+        taken: list[list[tuple[list[float], ...]]] = [[] for _ in envs]
+        for env, steps in zip(envs, taken, strict=True):
+            monkeypatch.setattr(env, "step", remembering(env.step, steps))
+        sides.append(taken)
+    for number in range(4):  # 52 steps, over several resets
+        pair.turn(number)
+    worker, bare = sides
+    assert [len(steps) for steps in worker] == [4 * 13] * 6
+    assert worker == bare
+    assert len(pair.loop) == len(pair.alone) == 3, "the first turn warms up"
+
+
+def remembering(
+    step: Callable[..., Any], seen: list[tuple[list[float], ...]]
+) -> Callable[..., Any]:
+    def call(action: np.ndarray) -> Any:
+        result = step(action)
+        seen.append((action.tolist(), result[0].tolist()))
+        return result
+
+    return call
 
 
 def test_train() -> None:

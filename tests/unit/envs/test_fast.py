@@ -7,6 +7,7 @@ import inspect
 import math
 import pickle
 import sys
+import types
 import warnings
 
 import mujoco
@@ -33,6 +34,15 @@ def test_identical_to_the_original(name):
 
     assert report.identical, report
     assert report.steps == {name: 120}
+    assert report.episodes == {name: 8}
+
+
+@pytest.mark.parametrize("name", ["pick-place-v3", "peg-insert-side-v3", "door-open-v3"])
+def test_episodes_that_get_somewhere_are_identical(name):
+    """Eight of the scripted policy, each long enough to grasp and move the object."""
+    report = verify([name], 8 * 80, modes=("policy",))
+
+    assert report.identical, report
     assert report.episodes == {name: 8}
 
 
@@ -155,6 +165,62 @@ def test_a_wrong_type_is_found(monkeypatch):
     assert any("float64" in difference.original for difference in report.differences)
 
 
+# --------------------------------------------------- what no episode that we know of tells apart
+
+
+class _Contacts(list):
+    """MuJoCo's contacts: a sequence of objects, and the same as arrays."""
+
+    def __init__(self, pairs, addresses):
+        super().__init__(
+            types.SimpleNamespace(geom1=a, geom2=b, efc_address=address)
+            for (a, b), address in zip(pairs, addresses, strict=True)
+        )
+        self.geom = np.array(pairs, np.int32).reshape(-1, 2)
+        self.efc_address = np.array(addresses, np.int32)
+
+
+def test_touching_asks_both_pads():
+    """Random contacts between two pads (0, 1), the object (2) and another body (3)."""
+    rng = np.random.default_rng(0)
+    seen = []
+    for _ in range(600):
+        contacts = int(rng.integers(0, 5))
+        pairs = [rng.choice(4, 2, replace=False).tolist() for _ in range(contacts)]
+        data = types.SimpleNamespace(
+            geom=lambda name: types.SimpleNamespace(
+                id=["leftpad_geom", "rightpad_geom"].index(name)
+            ),
+            contact=_Contacts(pairs, rng.integers(-1, 6, contacts).tolist()),
+            efc_force=rng.choice([-1.0, 0.0, 1.0, 2.0], 6),
+        )
+        sim = types.SimpleNamespace(data=data, _pad_geoms=(0, 1))
+        expected = sawyer_xyz_env.SawyerXYZEnv.touching_object(sim, 2)
+        assert base.FastSawyerEnv.touching_object(sim, 2) == expected, (pairs, data.efc_force)
+        touched = [any({pad, 2} == set(pair) for pair in pairs) for pad in (0, 1)]
+        seen.append((*touched, bool(expected)))
+    both = (True, True)
+    assert set(seen) == {(*both, True), (*both, False), (True, False, False)} | {
+        (False, True, False),
+        (False, False, False),
+    }
+
+
+def test_history_is_stacked_before_the_clipping():
+    """With the library's bounds, the same for both frames, clipping twice would not show."""
+    observations = []
+    for fast in (False, True):
+        task = MetaWorldTask("reach-v3", fast=fast, any_version=True)
+        task.reset(generate_goals("reach-v3", 1, np.random.SeedSequence(0))[0])
+        space = task.sim.sawyer_observation_space
+        space.low[:3], space.high[:3] = -0.01, 0.01
+        observations.append([task.step(np.ones(4, np.float32))[0] for _ in range(3)])
+    original, fast = np.array(observations)
+    assert (abs(original[:, :3]) <= 0.01).all()
+    assert (abs(original[:, 18:21]) > 0.01).any()
+    assert fast.tobytes() == original.tobytes()
+
+
 # ----------------------------------------------------------------------------- the library is whole
 
 
@@ -263,6 +329,19 @@ def test_tolerance_is_the_librarys():
                     expected, found = reward_utils.tolerance(*args), helpers.tolerance(*args)
                     assert type(found) is type(expected)
                     assert np.asarray(found).tobytes() == np.asarray(expected).tobytes()
+
+
+@pytest.mark.parametrize("sigmoid", ["long_tail", "gaussian", "hyperbolic"])
+@pytest.mark.parametrize("margin", [0.0, 0.1])
+def test_tolerance_is_closed_at_its_bounds(sigmoid, margin):
+    lower, upper = 0.25, 0.5
+    below, above = math.nextafter(lower, 0), math.nextafter(upper, 1)
+    for x in (lower, upper, below, above, math.nextafter(lower, 1), math.nextafter(upper, 0)):
+        args = (x, (lower, upper), margin, sigmoid)
+        expected, found = reward_utils.tolerance(*args), helpers.tolerance(*args)
+        assert (type(found), float(found)) == (type(expected), float(expected)), x
+    assert helpers.tolerance(lower, (lower, upper), margin, sigmoid) == 1.0
+    assert helpers.tolerance(upper, (upper, upper), margin, sigmoid) == 1.0
 
 
 def test_tolerance_keeps_the_librarys_errors_and_limits():

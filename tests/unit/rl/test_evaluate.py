@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mtrl.envs import EnvConfig, TaskSet, load_tasks
+from mtrl.envs import EnvConfig, EpisodeEnv, TaskSet, load_tasks
 from mtrl.envs.fake import FakeTask
-from mtrl.rl.evaluate import evaluate, merge
+from mtrl.rl.evaluate import Evaluation, evaluate, merge
 
 
 class Oracle:
@@ -65,15 +65,45 @@ def test_divergence_is_a_failure(fake_tasks: TaskSet) -> None:
     assert result.diverged == 1
 
 
-def test_shards_join_in_the_order_of_goals(fake_tasks: TaskSet) -> None:
-    envs = [fake_tasks.build(i) for i in range(3)]
-    oracle = Oracle(*map(solve_fake, range(3)))
-    envs[1].task.step(np.zeros(2))
-    parts = [evaluate(oracle, envs, goals) for goals in ([0, 3, 6], [1, 4], [2, 5])]  # type: ignore[arg-type]
+def test_a_terminal_step_is_the_end_of_a_goal_s_try(fake_tasks: TaskSet) -> None:
+    class Terminating(EpisodeEnv):
+        def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+            obs, reward, _, truncated, info = super().step(action)
+            return obs, reward, self.elapsed == 2, truncated, info
+
+    env = Terminating(FakeTask(0), fake_tasks.goals[0], horizon=fake_tasks.horizon)
+    result = evaluate(Oracle(solve_fake(0)), [env], [0, 1, 2])  # type: ignore[arg-type]
+    assert result.success == [[False, False, False]]
+    assert result.env_steps == 3 * 2
+
+
+def test_shards_join_in_the_order_of_goals() -> None:
+    """Outcomes that tell goals and tasks apart: task i solves goal g if g is a multiple of i + 2."""
+    shards = [[0, 3, 6], [4, 1], [2, 5]]
+    parts = [
+        Evaluation(
+            goals=goals,
+            success=[[goal % (task + 2) == 0 for goal in goals] for task in range(3)],
+            env_steps=10 * len(goals),
+            policy_version=3,
+            diverged=len(goals) - 2,
+        )
+        for goals in shards
+    ]
     merged = merge(parts)
     assert merged.goals == list(range(7))
-    assert [len(row) for row in merged.success] == [7, 7, 7]
-    assert merged.env_steps == sum(p.env_steps for p in parts)
+    assert merged.success == [[g % (task + 2) == 0 for g in range(7)] for task in range(3)]
+    assert (merged.env_steps, merged.policy_version, merged.diverged) == (70, 3, 1)
+
+
+def test_shards_say_together_what_one_evaluation_says(fake_tasks: TaskSet) -> None:
+    """Of a policy that goes one way whatever the goal: it meets some of the goals only."""
+    envs = [fake_tasks.build(i) for i in range(3)]
+    policy = Oracle(*(lambda obs: np.array([1.0, 0.2]) for _ in range(3)))
+    whole = evaluate(policy, envs, list(range(7)))  # type: ignore[arg-type]
+    parts = [evaluate(policy, envs, goals) for goals in ([0, 3, 6], [1, 4], [2, 5])]  # type: ignore[arg-type]
+    assert {True, False} == set(whole.success[0])
+    assert merge(parts) == whole
 
 
 @pytest.mark.filterwarnings("ignore:Constant.s. may be too high")

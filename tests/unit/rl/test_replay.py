@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -93,7 +94,7 @@ def test_samples_come_from_their_own_task() -> None:
     assert abs(counts - 800).max() < 150  # uniform: five sigma of a binomial is 126
 
 
-@pytest.mark.parametrize("field", ["obs", "reward"])
+@pytest.mark.parametrize("field", ["obs", "action", "reward"])
 def test_numbers_that_are_not_finite_are_refused(field: str) -> None:
     fragment = make_fragment(3)
     broken = np.array(getattr(fragment, field))
@@ -106,6 +107,16 @@ def test_wrong_shapes_are_refused() -> None:
     fragment = make_fragment(3)
     with pytest.raises(ValueError, match="should have obs"):
         make_replay().add(dataclasses.replace(fragment, obs=fragment.obs[:-1]))
+
+
+@pytest.mark.parametrize("read", [lambda r: r.sample(3), lambda r: r.reward_means()])
+def test_a_task_without_data_is_never_sampled(read: Callable[[Replay], object]) -> None:
+    replay = make_replay()
+    replay.add(make_fragment(3))
+    with pytest.raises(ValueError, match="none of task 1"):
+        read(replay)
+    replay.add(make_fragment(1, task=1))
+    read(replay)
 
 
 def test_state_round_trip_continues_the_same_samples() -> None:

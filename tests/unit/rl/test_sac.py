@@ -147,19 +147,6 @@ def test_the_target_moves_by_tau() -> None:
     assert torch.allclose(flat(agent.target), old + 0.25 * (flat(agent.critic) - old), atol=1e-7)
 
 
-def test_next_actions_are_drawn_at_the_next_state() -> None:
-    """Terminal or not must matter only through next_obs: change it, and the critic's loss changes."""
-    batch = make_batch()
-    one = make_agent().update(batch)["critic/losses"]
-    two = make_agent().update(batch._replace(next_obs=batch.next_obs + 1))["critic/losses"]
-    three = make_agent().update(
-        batch._replace(next_obs=batch.next_obs + 1, discount=torch.zeros_like(batch.discount))
-    )["critic/losses"]
-    four = make_agent().update(batch._replace(discount=torch.zeros_like(batch.discount)))
-    assert not torch.equal(one, two)
-    assert torch.equal(three, four["critic/losses"])
-
-
 def test_actor_interval_and_temperature_floor() -> None:
     agent = make_agent(
         sac=SACConfig(actor_interval=2, min_temperature=0.5, initial_temperature=0.5)
@@ -190,6 +177,25 @@ def test_a_reset_draws_new_networks_and_keeps_the_method_s_state() -> None:
     assert not torch.equal(flat(agent.critic), old)
     assert torch.equal(flat(agent.critic), flat(agent.target))
     assert agent.balancers["critic"].method.state_dict()["steps"] == seen
+
+
+def test_after_a_reset_an_agent_learns_like_a_new_one() -> None:
+    """Networks, temperatures, Adam's moments and its count of steps all begin again."""
+    sac = SACConfig(initial_temperature=0.3)
+    agent = make_agent(sac=sac)
+    for i in range(3):
+        agent.update(make_batch(seed=i))
+    agent.reset_networks()
+    fresh = make_agent(sac=sac)
+    fresh.load_networks(agent.state_dict())
+    assert torch.allclose(agent.log_alpha.exp(), torch.tensor(0.3))
+    fresh.noise_rng.set_state(agent.noise_rng.get_state())
+    for i in range(3, 6):
+        agent.update(make_batch(seed=i))
+        fresh.update(make_batch(seed=i))
+    for part in ("actor", "critic", "target"):
+        assert torch.equal(flat(getattr(agent, part)), flat(getattr(fresh, part))), part
+    assert torch.equal(agent.log_alpha, fresh.log_alpha)
 
 
 def test_initialisation_depends_on_the_seed_alone() -> None:

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from mtrl.distributed.worker import acting_policy
-from mtrl.envs import TaskSet
+from mtrl.envs import EpisodeEnv, TaskSet
 from mtrl.envs.factory import sub_environment_seed
 from mtrl.envs.fake import FakeTask
 from mtrl.rl.fragment import Fragment
+from mtrl.rl.reward import RunningRewardScale
 from mtrl.rl.sampler import Sampler
 from tests.helpers import NETWORKS
 
@@ -145,20 +146,89 @@ def test_same_seed_same_rollouts_and_workers_differ(fake_tasks: TaskSet) -> None
 
 
 @pytest.mark.parametrize("envs", [1, 2])
-def test_running_reward_normalisation_carries_over(fake_tasks: TaskSet, envs: int) -> None:
+def test_rewards_are_normalised_by_their_task_s_scale(fake_tasks: TaskSet, envs: int) -> None:
+    steps = 15
     sampler = make_sampler(fake_tasks, envs=envs, reward_normalization="running")
     raw = make_sampler(fake_tasks, envs=envs)
-    scaled, plain = sampler.rollout(15, 0, explore="uniform"), raw.rollout(15, 0, explore="uniform")
-    for a, b in zip(scaled.fragments, plain.fragments, strict=True):
-        assert np.allclose(a.reward, b.reward, rtol=0.05)  # the variance starts at 1
-        assert a.episode == b.episode  # returns are of the simulator's rewards
-    assert len(sampler.scales) == 3, "environments of one task share its scale"
-    other = make_sampler(fake_tasks, envs=envs, reward_normalization="running")
+    scaled, plain = (s.rollout(steps, 0, explore="uniform").fragments for s in (sampler, raw))
+    assert [f.episode for f in scaled] == [f.episode for f in plain], "returns are the simulator's"
+    found, rewards = (in_lockstep(fragments, steps) for fragments in (scaled, plain))
+    for task in range(3):
+        scale = RunningRewardScale()  # environments of one task share it, in lockstep
+        own = slice(task * envs, (task + 1) * envs)
+        expected = [[scale(float(r)) for r in row] for row in rewards[:, own]]
+        assert np.allclose(found[:, own], expected, rtol=1e-6)
+    assert not np.allclose(found, rewards, rtol=1e-3), "which differ from the simulator's rewards"
+
+
+def in_lockstep(fragments: list[Fragment], steps: int) -> np.ndarray:
+    """Rewards `[T, n]`: fragments come in the order of environments, then of time."""
+    return np.concatenate([f.reward for f in fragments]).reshape(-1, steps).T
+
+
+def test_reward_scales_carry_over(fake_tasks: TaskSet) -> None:
+    sampler = make_sampler(fake_tasks, reward_normalization="running")
+    sampler.rollout(15, 0, explore="uniform")
+    other = make_sampler(fake_tasks, reward_normalization="running")
+    assert other.state_dict() != sampler.state_dict()
     other.load_state_dict(sampler.state_dict())
     assert other.state_dict() == sampler.state_dict()
-    scale = sampler.scales[0]
-    assert scale is not None
-    assert scale.variance != 1.0
+    assert [s for s in other.scales if s is not None and s.variance != 1.0]
+
+
+class Scripted(FakeTask):
+    """Succeeds at given steps of an episode."""
+
+    def __init__(self, successes: set[int]) -> None:
+        super().__init__(0)
+        self.successes, self.elapsed = successes, 0
+
+    def reset(self, goal: np.ndarray) -> np.ndarray:
+        self.elapsed = 0
+        return super().reset(goal)
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, dict]:
+        self.elapsed += 1
+        obs, reward, _ = super().step(action)
+        return obs, reward, {"success": float(self.elapsed in self.successes)}
+
+
+@pytest.mark.parametrize(
+    ("successes", "expected"),
+    [({1}, True), ({3, 4}, True), ({20}, True), (set(), False)],
+    ids=["first step", "middle", "last step", "never"],
+)
+def test_an_episode_succeeds_if_any_step_does(
+    fake_tasks: TaskSet, successes: set[int], expected: bool
+) -> None:
+    sampler = make_sampler(fake_tasks)
+    sampler.envs[1].task = Scripted(successes)
+    episodes = [f.episode for f in of_task(sampler, 1, rollouts=4, steps=20) if f.episode]
+    full = [episode for episode in episodes if not episode.partial]
+    assert len(full) >= 2
+    assert all(episode.length == fake_tasks.horizon for episode in full)
+    assert [episode.success for episode in full] == [expected] * len(full)
+
+
+class Terminating(EpisodeEnv):
+    """Says at its fifth step that the episode is over."""
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        obs, reward, _, truncated, info = super().step(action)
+        return obs, reward, self.elapsed == 5, truncated, info
+
+
+def test_a_terminal_step_ends_the_episode_and_is_told(fake_tasks: TaskSet) -> None:
+    sampler = make_sampler(fake_tasks)
+    sampler.envs[2] = Terminating(FakeTask(2), fake_tasks.goals[2], horizon=fake_tasks.horizon)
+    sampler.envs[2].reset()
+    fragments = of_task(sampler, 2, rollouts=1, steps=13)
+    assert [(len(f), f.terminated, f.episode is not None) for f in fragments] == [
+        (5, True, True),
+        (5, True, True),
+        (3, False, False),
+    ]
+    assert not any(f.terminated for f in of_task(sampler, 1, rollouts=2, steps=25)), "a time limit"
 
 
 def test_weights_of_another_network_are_refused(fake_tasks: TaskSet) -> None:

@@ -16,7 +16,10 @@ from mtrl.runs.directory import RunDirectory, RunDirectoryError, list_runs
 
 
 def test_runs_of_one_second_get_different_directories(tmp_path: Path) -> None:
-    paths = {RunDirectory.create(tmp_path, "x", 0, "seed: 0").path for _ in range(3)}
+    runs = [RunDirectory.create(tmp_path, "x", 0, "seed: 0") for _ in range(3)]
+    paths = {run.path for run in runs}
+    for run in runs:
+        run.release()
     assert len(paths) == 3
     assert len(list_runs(tmp_path)) == 3
 
