@@ -331,7 +331,7 @@ def _explain(
             advice = f" Lay a preset under it, for example -c {example}." if example else ""
             lines.append(f"`{key}` is missing.{advice}")
         elif item["type"] == "value_error":  # a check of a section's own, in its own words
-            lines.append(str(item.get("ctx", {})["error"]))
+            lines.append(str(item.get("ctx", {}).get("error", item["msg"])))
         else:
             several = isinstance(item["input"], list) and item["type"] != "too_short"
             hint = (

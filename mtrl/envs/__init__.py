@@ -28,7 +28,7 @@ _MODULES = {
     "make": "factory",
     "task_names": "names",
 }
-__all__ = list(_MODULES)
+__all__ = ["EnvConfig", "EpisodeEnv", "TaskEnv", "TaskSet", "load_tasks", "make", "task_names"]
 
 
 def __getattr__(name: str) -> Any:
