@@ -48,8 +48,8 @@ class Aggregator(nn.Module, abc.ABC):
         positive_losses: it takes logarithms or ratios of losses, so it cannot serve an SAC actor.
         capturable: no host work, so it can live in a CUDA graph; an option may change it.
         informed: how performance-informed weights omega enter (`mtrl.balancing.informed`):
-            `losses`, the method sees omega * losses; `rows`, it sees the rows omega_i g_i; `own`,
-            it reads `signals.omega`; `refused`.
+            `weights`, they multiply the method's weights, which are never negative; `own`, the
+            method reads `signals.omega`; `refused`.
         refusal: why they are refused.
         example_options: for two tasks, where a method cannot be made without options.
         paper: where the method comes from.
@@ -62,8 +62,8 @@ class Aggregator(nn.Module, abc.ABC):
     needs: Needs
     positive_losses: bool = False
     capturable: bool = True
-    informed: ClassVar[Literal["losses", "rows", "own", "refused"]] = "rows"
-    refusal: ClassVar[str] = ""
+    informed: ClassVar[Literal["weights", "own", "refused"]] = "refused"
+    refusal: ClassVar[str] = "it does not declare that its weights are never negative (`informed`)"
     example_options: ClassVar[dict[str, Any]] = {}
     paper: ClassVar[str]
     scale: ClassVar[str] = "undocumented"

@@ -35,6 +35,10 @@ class AlignedMTL(Weighting):
 
     needs = Needs.GRAMIAN
     capturable = False
+    refusal = (
+        "its weights may be negative, and a larger omega would then turn the"
+        " update away from the task"
+    )
     paper = "Aligned-MTL, CVPR 2023"
     scale = "the sum for orthogonal equal rows"
     checked_against = "TorchJD, all three scales, authors' code"

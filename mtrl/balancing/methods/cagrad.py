@@ -32,6 +32,7 @@ class CAGrad(Weighting):
 
     needs = Needs.GRAMIAN
     capturable = False
+    informed = "weights"
     paper = "CAGrad, NeurIPS 2021"
     scale = "about the mean"
     checked_against = "TorchJD, scipy's SLSQP, authors' code"

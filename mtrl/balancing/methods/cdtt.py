@@ -35,8 +35,10 @@ class CDTT(Weighting):
     needs = Needs.LOSSES | Needs.GRAMIAN
     positive_losses = True
     capturable = False
-    informed = "refused"
-    refusal = "its central direction does not change when a task's gradient is scaled"
+    refusal = (
+        "its weights may be negative, and a larger omega would then turn the"
+        " update away from the task"
+    )
     paper = "CDTT, Gama and Grassi"
     scale = "none"
     checked_against = "by hand"

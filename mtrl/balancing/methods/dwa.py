@@ -28,7 +28,7 @@ class DWA(Weighting):
 
     needs = Needs.LOSSES
     positive_losses = True
-    informed = "losses"
+    informed = "weights"
     paper = "DWA, CVPR 2019"
     scale = "weights sum to m"
     checked_against = "by hand, authors' code"

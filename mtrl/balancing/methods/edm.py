@@ -25,8 +25,7 @@ class EDM(Weighting):
 
     needs = Needs.GRAMIAN
     capturable = False
-    informed = "refused"
-    refusal = "its direction does not change when a task's gradient is scaled"
+    informed = "weights"
     paper = "EDM, Katrutsa et al. 2020"
     scale = "weights sum to 1"
     checked_against = "IMTL-G (m = 2)"

@@ -33,8 +33,10 @@ class FAMO(Weighting):
 
     needs = Needs.LOSSES | Needs.LOSSES_AFTER
     positive_losses = True
-    informed = "refused"
-    refusal = "only relative changes of the losses count, which divides omega out"
+    refusal = (
+        "it makes all losses fall at the same relative rate, and so takes"
+        " omega back over the steps"
+    )
     paper = "FAMO, NeurIPS 2023"
     scale = "weights sum to 1"
     checked_against = "torch's Adam on the paper's update, authors' code"

@@ -34,8 +34,8 @@ class Fixed(Weighting):
     """
 
     needs = Needs.NOTHING
-    informed = "losses"
     example_options: ClassVar[dict[str, Any]] = {"weights": [1.0, 1.0]}
+    informed = "weights"
     paper = "fixed weights, after Gama and Grassi"
     scale = "weights sum to m"
     checked_against = "by hand, authors' code"

@@ -33,8 +33,7 @@ class GO4Align(Weighting):
     needs = Needs.LOSSES
     positive_losses = True
     capturable = False
-    informed = "refused"
-    refusal = "its scale is the inverse of the loss, which divides omega out"
+    informed = "weights"
     paper = "GO4Align, NeurIPS 2024"
     scale = "1 at equal losses"
     checked_against = "partitions by brute force, authors' code"

@@ -27,6 +27,10 @@ class GradDrop(Aggregator):
     """
 
     needs = Needs.MATRIX
+    refusal = (
+        "it chooses signs by chance at each coordinate and has no weights that"
+        " omega could multiply"
+    )
     paper = "GradDrop, NeurIPS 2020"
     scale = "the sum on average"
     checked_against = "TorchJD, same draws, released code"

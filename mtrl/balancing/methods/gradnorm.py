@@ -31,8 +31,7 @@ class GradNorm(Weighting):
 
     needs = Needs.LOSSES | Needs.GRAMIAN
     positive_losses = True
-    informed = "refused"
-    refusal = "it drives the weighted gradient norms to a target, which divides omega out"
+    informed = "weights"
     paper = "GradNorm, ICML 2018"
     scale = "weights sum to m"
     checked_against = "fixed points, released code"

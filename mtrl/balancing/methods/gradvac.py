@@ -27,6 +27,7 @@ class GradVac(Weighting):
     """
 
     needs = Needs.GRAMIAN
+    informed = "weights"
     paper = "GradVac, ICLR 2021"
     scale = "as PCGrad"
     checked_against = "PCGrad at decay 0, target cosine, released code"

@@ -32,8 +32,10 @@ class IMTL(Weighting):
     needs = Needs.LOSSES | Needs.GRAMIAN
     positive_losses = True
     capturable = False
-    informed = "refused"
-    refusal = "its direction does not change when a task's gradient is scaled"
+    refusal = (
+        "its weights may be negative, and a larger omega would then turn the"
+        " update away from the task"
+    )
     paper = "IMTL, ICLR 2021"
     scale = "as IMTL-G on scaled rows"
     checked_against = "fixed points, released code"

@@ -28,8 +28,10 @@ class IMTLG(Weighting):
 
     needs = Needs.GRAMIAN
     capturable = False
-    informed = "refused"
-    refusal = "its direction does not change when a task's gradient is scaled"
+    refusal = (
+        "its weights may be negative, and a larger omega would then turn the"
+        " update away from the task"
+    )
     paper = "IMTL-G, ICLR 2021"
     scale = "weights sum to 1"
     checked_against = "TorchJD, released code"

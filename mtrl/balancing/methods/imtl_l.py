@@ -50,7 +50,7 @@ class IMTLL(Weighting):
 
     needs = Needs.LOSSES
     positive_losses = True
-    informed = "losses"
+    informed = "weights"
     paper = "IMTL-L, ICLR 2021"
     scale = "w_i loss_i = 1 at the optimum"
     checked_against = "fixed points, released code"

@@ -18,7 +18,7 @@ class LS(Weighting):
 
     needs = Needs.NOTHING
     uniform = True
-    informed = "losses"
+    informed = "weights"
     paper = "Caruana, 1997 (uniform sum)"
     scale = "weights sum to m"
     checked_against = "by hand, authors' code"

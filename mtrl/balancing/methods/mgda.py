@@ -33,6 +33,7 @@ class MGDA(Weighting):
 
     needs = Needs.GRAMIAN
     capturable = False
+    informed = "weights"
     paper = "MGDA, Désidéri 2012; Sener and Koltun, NeurIPS 2018"
     scale = "weights sum to 1"
     checked_against = "TorchJD, closed form (m = 2), authors' code"

@@ -35,6 +35,10 @@ class MoCo(Aggregator):
     """
 
     needs = Needs.MATRIX
+    refusal = (
+        "it follows moving averages, which may point away from the gradient"
+        " that the lagging task has now"
+    )
     paper = "MoCo, ICLR 2023"
     scale = "lambda sums to 1"
     checked_against = "MGDA in the limit, released code"

@@ -22,6 +22,7 @@ class PCGrad(Weighting):
     """
 
     needs = Needs.GRAMIAN
+    informed = "weights"
     paper = "PCGrad, NeurIPS 2020"
     scale = "the sum without conflict"
     checked_against = "TorchJD, same order, released code"

@@ -31,7 +31,6 @@ class PIVRG(Weighting):
 
     needs = Needs.GRAMIAN | Needs.PERFORMANCE
     capturable = False
-    informed = "refused"
     refusal = "it reads performance itself: set its options `min_temperature` and `bound`"
     paper = "PIVRG, CVPR 2025"
     scale = "d ~ s^(-1/3)"

@@ -41,8 +41,7 @@ class RGB(Aggregator):
     """
 
     needs = Needs.GRAMIAN | Needs.PRODUCTS
-    informed = "refused"
-    refusal = "it reads unit gradients, which divides omega out"
+    refusal = "it averages rotated unit gradients and has no weights that omega could multiply"
     paper = "RGB: rotation-based gradient balancing"
     scale = "|d| <= 1"
     checked_against = "its algorithm in coordinates with autograd"

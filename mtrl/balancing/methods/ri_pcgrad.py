@@ -24,6 +24,7 @@ class RIPCGrad(Weighting):
     """
 
     needs = Needs.GRAMIAN
+    informed = "weights"
     paper = "RI-PCGrad, our reading of its mention in RGB"
     scale = "norms of rows kept"
     checked_against = "by hand"

@@ -26,7 +26,7 @@ class RLW(Weighting):
     """
 
     needs = Needs.NOTHING
-    informed = "losses"
+    informed = "weights"
     paper = "RLW, TMLR 2022"
     scale = "weights sum to 1"
     checked_against = "moments, authors' code"

@@ -40,8 +40,7 @@ class SAMGS(Aggregator):
     """
 
     needs = Needs.GRAMIAN | Needs.MATRIX
-    informed = "refused"
-    refusal = "equalising the rows divides omega out, and its momentum is per coordinate"
+    refusal = "it works on coordinates and has no weights that omega could multiply"
     paper = "SAM-GS: gradient similarity surgery"
     scale = "linear or quadratic by branch"
     checked_against = "its recursion by hand, authors' code"

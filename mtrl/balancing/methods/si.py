@@ -19,8 +19,7 @@ class SI(Weighting):
 
     needs = Needs.LOSSES
     positive_losses = True
-    informed = "refused"
-    refusal = "the logarithm divides omega out: log(omega loss) has the gradient of log(loss)"
+    informed = "weights"
     paper = "scale-invariant loss (baseline of Nash-MTL, ICML 2022)"
     scale = "w_i loss_i = 1"
     checked_against = "by hand, authors' code"

@@ -23,6 +23,7 @@ class UPGrad(Weighting):
 
     needs = Needs.GRAMIAN
     capturable = False
+    informed = "weights"
     paper = "UPGrad, Quinton and Rey 2024"
     scale = "the mean without conflict"
     checked_against = "TorchJD, brute force over faces, released code"

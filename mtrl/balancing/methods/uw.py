@@ -30,7 +30,7 @@ class UW(Weighting):
 
     needs = Needs.LOSSES
     positive_losses = True
-    informed = "losses"
+    informed = "weights"
     paper = "uncertainty weighting, CVPR 2018"
     scale = "w_i loss_i = 1/2 at the optimum"
     checked_against = "torch's Adam on the objective, released code"
