@@ -106,6 +106,7 @@ class InformedWeighting(Weighting):
         self.options = options
         self.needs = base.needs | Needs.PERFORMANCE
         self.positive_losses = base.positive_losses
+        self.weighs_losses = base.weighs_losses
         self.capturable = base.capturable
 
     def task_weights(self, signals: Signals) -> Tensor:

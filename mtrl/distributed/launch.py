@@ -46,7 +46,7 @@ def check(config: TrainConfig) -> None:
     ):
         raise ValueError(
             f"`balancing.head_scaling: weights` needs a method with task weights; {config.method!r}"
-            " works on coordinates. Use `unit`."
+            " works on coordinates. Use `auto`."
         )
     if config.sac.batch_size > config.replay.capacity:
         raise ValueError(

@@ -28,6 +28,7 @@ class DWA(Weighting):
 
     needs = Needs.LOSSES
     positive_losses = True
+    weighs_losses = True
     informed = "weights"
     paper = "DWA, CVPR 2019"
     scale = "weights sum to m"

@@ -33,6 +33,7 @@ class FAMO(Weighting):
 
     needs = Needs.LOSSES | Needs.LOSSES_AFTER
     positive_losses = True
+    weighs_losses = True
     refusal = (
         "it makes all losses fall at the same relative rate, and so takes"
         " omega back over the steps"

@@ -34,6 +34,7 @@ class Fixed(Weighting):
     """
 
     needs = Needs.NOTHING
+    weighs_losses = True
     example_options: ClassVar[dict[str, Any]] = {"weights": [1.0, 1.0]}
     informed = "weights"
     paper = "fixed weights, after Gama and Grassi"

@@ -32,6 +32,7 @@ class GO4Align(Weighting):
 
     needs = Needs.LOSSES
     positive_losses = True
+    weighs_losses = True
     capturable = False
     informed = "weights"
     paper = "GO4Align, NeurIPS 2024"

@@ -31,6 +31,7 @@ class GradNorm(Weighting):
 
     needs = Needs.LOSSES | Needs.GRAMIAN
     positive_losses = True
+    weighs_losses = True
     informed = "weights"
     paper = "GradNorm, ICML 2018"
     scale = "weights sum to m"

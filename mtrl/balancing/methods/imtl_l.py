@@ -50,6 +50,7 @@ class IMTLL(Weighting):
 
     needs = Needs.LOSSES
     positive_losses = True
+    weighs_losses = True
     informed = "weights"
     paper = "IMTL-L, ICLR 2021"
     scale = "w_i loss_i = 1 at the optimum"

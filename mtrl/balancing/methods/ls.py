@@ -17,6 +17,7 @@ class LS(Weighting):
     """
 
     needs = Needs.NOTHING
+    weighs_losses = True
     uniform = True
     informed = "weights"
     paper = "Caruana, 1997 (uniform sum)"

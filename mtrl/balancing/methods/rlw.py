@@ -26,6 +26,7 @@ class RLW(Weighting):
     """
 
     needs = Needs.NOTHING
+    weighs_losses = True
     informed = "weights"
     paper = "RLW, TMLR 2022"
     scale = "weights sum to 1"

@@ -19,6 +19,7 @@ class SI(Weighting):
 
     needs = Needs.LOSSES
     positive_losses = True
+    weighs_losses = True
     informed = "weights"
     paper = "scale-invariant loss (baseline of Nash-MTL, ICML 2022)"
     scale = "w_i loss_i = 1"

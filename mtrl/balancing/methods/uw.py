@@ -30,6 +30,7 @@ class UW(Weighting):
 
     needs = Needs.LOSSES
     positive_losses = True
+    weighs_losses = True
     informed = "weights"
     paper = "uncertainty weighting, CVPR 2018"
     scale = "w_i loss_i = 1/2 at the optimum"

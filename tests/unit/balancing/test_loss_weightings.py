@@ -208,7 +208,7 @@ def test_informed_history_is_of_the_losses_as_they_are(name: str) -> None:
     options = {"window": 1} if name == "dwa" else {}
     informed, plain = weighting(name, pi={}, **options), weighting(name, **options)
     rows = torch.tensor([[1.0, 0.2], [0.0, 1.0]])
-    for lag in (0.9, 0.9, 0.5, 0.2, 0.1, 0.0):
+    for lag in (0.9, 0.9, 0.05, 0.02, 0.0, 0.0):
         given = Signals(
             losses=losses(1.0, 1.0), jacobian=rows, performance=torch.tensor([1.0 - lag, 1.0])
         )
