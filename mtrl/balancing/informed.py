@@ -2,7 +2,7 @@
 
 Source: the PI variants in Table 5 of "Revisiting Fairness in Multitask Learning: A
 Performance-Driven Approach for Variance Reduction" (PIVRG), Qin, Wang and Yan, CVPR 2025,
-https://openaccess.thecvf.com/content/CVPR2025/html/Qin_Revisiting_Fairness_in_Multitask_Learning_A_Performance-Driven_Approach_for_Variance_CVPR_2025_paper.html.
+https://openaccess.thecvf.com/content/CVPR2025/papers/Qin_Revisiting_Fairness_in_Multitask_Learning_A_Performance-Driven_Approach_for_Variance_CVPR_2025_paper.pdf.
 
 A task that lags has the larger omega, and the update must turn towards it. There are two forms, and a
 method declares which is its own (`Aggregator.informed`).

@@ -34,3 +34,7 @@ def test_its_runs_make_a_page(tmp_path: Path) -> None:
     text = benchmark_page(tmp_path / "informed")
     rows = {line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| mgda")}
     assert {row.split(" epochs=")[0] for row in rows} == {"mgda", "mgda pi={}"}
+    (single,) = (line for line in text.splitlines() if line.startswith("| stl"))
+    cells = [cell.strip() for cell in single.split("|")]
+    assert cells[-6] == "" and 1.0 <= float(cells[-5]) <= 3.0  # ranked, but not where papers do not
+    assert cells[-4] == cells[-5]  # one metric for each task: nested is flat
