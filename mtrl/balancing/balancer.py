@@ -35,7 +35,7 @@ class Balancer:
     Two paths, chosen by what the method declares and never by its name. Where it needs no
     gradients, the weighted losses are differentiated once (*loss path*); otherwise the gradient of
     every task is formed in one backward pass and the method combines them (*gradient path*). Heads
-    take their own task's unscaled gradient on both.
+    take their own task's gradient on both, scaled as `head_scaling` says.
 
     Args:
         method: the balancing method; its state belongs to this balancer alone.
@@ -43,8 +43,9 @@ class Balancer:
         heads: parameters of which each slice belongs to one task.
         max_norm: bound on the gradient norm, applied once, after aggregation; None leaves it.
         clip: `separate` bounds trunk and heads each by `max_norm`, `joint` both together.
-        head_scaling: `unit`, or `weights` to scale each head's gradient as its task's trunk
-            gradient.
+        head_scaling: what each head's gradient is multiplied by: 1 (`unit`), its task's weight
+            (`weights`), or its task's weight where the method weighs losses (`auto`,
+            `Aggregator.weighs_losses`).
         head_task_dim: dimension of the head parameters that counts tasks.
         head_tasks: instead, the task that each head parameter belongs to as a whole.
         mode: see :func:`mtrl.balancing.gradients.task_gradients`.
@@ -64,7 +65,7 @@ class Balancer:
         *,
         max_norm: float | None = None,
         clip: Literal["separate", "joint"] = "separate",
-        head_scaling: Literal["unit", "weights"] = "unit",
+        head_scaling: Literal["auto", "unit", "weights"] = "auto",
         head_task_dim: int = 0,
         head_tasks: Sequence[int] | None = None,
         mode: Mode = "views",
@@ -74,7 +75,9 @@ class Balancer:
         self.heads = dict(heads)
         self.max_norm = max_norm
         self.clip = clip
-        self.head_scaling = head_scaling
+        self.scales_heads = head_scaling == "weights" or (
+            head_scaling == "auto" and method.weighs_losses
+        )
         self.head_task_dim = head_task_dim
         self.head_tasks = head_tasks
         self.mode: Mode = mode
@@ -84,7 +87,7 @@ class Balancer:
         if head_scaling == "weights" and not isinstance(method, Weighting):
             raise ValueError(
                 f"`head_scaling: weights` needs a method with task weights. {type(method).__name__}"
-                " works on coordinates. Use `head_scaling: unit`."
+                " works on coordinates. Use `head_scaling: auto`."
             )
 
     def backward(
@@ -166,14 +169,13 @@ class Balancer:
         weights, method_metrics = self._call(signals, lambda: method.weights(signals))
         weights = weights.to(losses.dtype)
         heads, shared = list(self.heads.values()), list(self.shared.values())
-        if method.uniform or not heads:
+        if self.scales_heads or method.uniform or not heads:
             grads = torch.autograd.grad(losses, [*heads, *shared], weights)
         else:
             # The heads' own gradients take another pass, from the losses down to the heads.
             grads = torch.autograd.grad(losses, heads, torch.ones_like(losses), retain_graph=True)
             grads += torch.autograd.grad(losses, shared, weights)
-        self._set_head_gradients(grads[: len(heads)], weights)
-        for parameter, grad in zip(shared, grads[len(heads) :], strict=True):
+        for parameter, grad in zip([*heads, *shared], grads, strict=True):
             parameter.grad = grad.contiguous()
         return signals, method_metrics, _detached(aux)
 
@@ -188,7 +190,10 @@ class Balancer:
         for parameter, part in zip(self.shared.values(), parts, strict=True):
             # The fused optimisers read a gradient in memory order, whatever its strides say.
             parameter.grad = part.to(parameter.dtype).contiguous()
-        self._set_head_gradients(head_grads, method_metrics.get("weights"))
+        for i, (parameter, grad) in enumerate(zip(self.heads.values(), head_grads, strict=True)):
+            if self.scales_heads:
+                grad = self._scaled(grad, i, method_metrics["weights"])
+            parameter.grad = grad.contiguous()
         self.gramian = signals.gramian
         return signals, method_metrics, _detached(aux) | conflict_metrics(signals.gramian)
 
@@ -229,19 +234,14 @@ class Balancer:
             adjusted=self.method.adjusted,
         )
 
-    def _set_head_gradients(
-        self, grads: list[Tensor] | tuple[Tensor, ...], weights: Tensor | float | None
-    ) -> None:
-        for i, (parameter, grad) in enumerate(zip(self.heads.values(), grads, strict=True)):
-            if self.head_scaling == "weights" and isinstance(weights, Tensor):
-                scale = weights.to(grad.dtype)
-                if self.head_tasks is not None:
-                    grad = grad * scale[self.head_tasks[i]]
-                else:
-                    shape = [1] * grad.dim()
-                    shape[self.head_task_dim] = -1
-                    grad = grad * scale.view(shape)
-            parameter.grad = grad.contiguous()
+    def _scaled(self, grad: Tensor, head: int, weights: Tensor | float) -> Tensor:
+        """The gradient of a head parameter, each task's slice times its weight."""
+        scale = torch.as_tensor(weights).to(grad.dtype)
+        if self.head_tasks is not None:
+            return grad * scale[self.head_tasks[head]]
+        shape = [1] * grad.dim()
+        shape[self.head_task_dim] = -1
+        return grad * scale.view(shape)
 
     def _clip(self) -> Metrics:
         trunk, heads = list(self.shared.values()), list(self.heads.values())

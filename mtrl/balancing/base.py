@@ -47,10 +47,12 @@ class Aggregator(nn.Module, abc.ABC):
         needs: the signals that the method reads; an instance may need more than its class, where an
             option asks for it.
         positive_losses: it takes logarithms or ratios of losses, so it cannot serve an SAC actor.
+        weighs_losses: its weights are those of a loss that is minimised over all parameters, heads
+            included; a method on gradients gives a direction for the shared parameters alone.
         capturable: no host work, so it can live in a CUDA graph; an option may change it.
         informed: how performance-informed weights omega enter (`mtrl.balancing.informed`):
-            `losses`, the method sees omega * losses; `rows`, it sees the rows omega_i g_i; `own`,
-            it reads `signals.omega`; `refused`.
+            `weights`, they multiply the method's weights, which are never negative; `own`, the
+            method reads `signals.omega`; `refused`.
         refusal: why they are refused.
         example_options: for two tasks, where a method cannot be made without options.
         paper: where the method comes from.
@@ -65,9 +67,10 @@ class Aggregator(nn.Module, abc.ABC):
 
     needs: Needs
     positive_losses: bool = False
+    weighs_losses: bool = False
     capturable: bool = True
-    informed: ClassVar[Literal["losses", "rows", "own", "refused"]] = "rows"
-    refusal: ClassVar[str] = ""
+    informed: ClassVar[Literal["weights", "own", "refused"]] = "refused"
+    refusal: ClassVar[str] = "it does not declare that its weights are never negative (`informed`)"
     example_options: ClassVar[dict[str, Any]] = {}
     paper: ClassVar[str]
     scale: ClassVar[str] = "undocumented"
@@ -97,7 +100,8 @@ class Aggregator(nn.Module, abc.ABC):
         """The same direction as one tensor per parameter, which spares the concatenation."""
         signals = self._admit(signals)
         if self.num_tasks == 1:
-            return signals.gradients.combine_blocks(torch.ones(1, device=signals.gramian.device))
+            weights = self.metrics["weights"] = torch.ones(1, device=signals.gramian.device)
+            return signals.gradients.combine_blocks(weights)
         return self._blocks(signals)
 
     @torch.no_grad()

@@ -93,12 +93,6 @@ class TaskGradients:
             ]
         )
 
-    def scaled(self, scale: Tensor) -> TaskGradients:
-        """These gradients with row i times `scale[i]`."""
-        return TaskGradients(
-            [block * scale.to(block).view(-1, *[1] * (block.dim() - 1)) for block in self.blocks]
-        )
-
     def split(self, direction: Tensor) -> list[Tensor]:
         """Cut a direction `[n]` into the shapes of the parameters."""
         parts = self._split(direction)

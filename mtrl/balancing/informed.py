@@ -1,11 +1,33 @@
-"""Performance-informed balancing: omega as a layer over any method.
+"""Performance-informed balancing: omega as a layer over other methods.
 
-Source: the PI variants of PIVRG (CVPR 2025), Table 5. Loss weightings see `omega * losses` wherever
-they read losses, their histories included, as in the paper; `history: raw` lets them read the
-losses as they are, and omega multiplies their weights alone. Nash-MTL and FairGrad have a form of
-their own, `(M a)_i = (omega_i / a_i)^(1/alpha)`. Other gradient methods see the rows `omega_i g_i`,
-which is our reading, as the paper gives none. Where omega would cancel the layer is refused with
-the reason.
+Source: the PI variants in Table 5 of "Revisiting Fairness in Multitask Learning: A
+Performance-Driven Approach for Variance Reduction" (PIVRG), Qin, Wang and Yan, CVPR 2025,
+https://openaccess.thecvf.com/content/CVPR2025/papers/Qin_Revisiting_Fairness_in_Multitask_Learning_A_Performance-Driven_Approach_for_Variance_CVPR_2025_paper.pdf.
+
+A task that lags has the larger omega, and the update must turn towards it. There are two forms, and a
+method declares which is its own (`Aggregator.informed`).
+
+`weights`: `d = sum_i omega_i a_i g_i`, where a are the method's weights without the layer. If one task
+k lags and the others are level, omega is `(r, 1, ..., 1)` up to a factor, with r > 1, so that
+
+    d = d_0 + (r - 1) a_k g_k,    a_k >= 0,
+
+and adding a multiple of `g_k` that is not negative cannot lower the cosine with `g_k`. In the same way
+a task that leads alone cannot gain. This needs weights that are never negative, and it needs them from
+the raw rows. From the rows `omega_i g_i` the min-norm point of MGDA would give the *smaller* weight to
+the row that omega made longer, and so favour the task that leads. For LS, RLW and fixed weights this is
+the paper's `omega * losses` to the letter. DWA, UW and IMTL-L keep a history of the losses, and here it
+is of the losses as they are. A history of `omega * losses` follows omega with a lag, so that a falling
+omega, still above 1, would favour the task that leads, and UW would divide omega out at its optimum.
+
+`own`: the method puts omega into its own objective. Nash-MTL solves `(M a)_i = omega_i / a_i`, as the
+paper says, and FairGrad `(M a)_i = (omega_i / a_i)^(1/alpha)`, which is Nash-MTL at alpha = 1 and PIVRG
+at alpha = 2. The direction is that of the maximum of `sum_i omega_i U(g_i . d)` on a ball, with
+`U' = x^-alpha`. The maximum of `f(d) + r U(g_k . d)` has a `g_k . d` that does not fall as r grows, and
+the length of d is fixed, hence the cosine with `g_k` does not fall.
+
+Where neither holds the layer is refused with the reason. Where several tasks lag together, each pulls
+the update to itself, and one of them may lose to another.
 
 With omega = 1 every method equals its base exactly.
 """
@@ -13,7 +35,6 @@ With omega = 1 every method equals its base exactly.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import Tensor
 
@@ -24,18 +45,15 @@ from mtrl.balancing.signals import Signals
 
 @dataclass(frozen=True)
 class PIOptions:
-    """Options of the layer, under the key `pi` of a method's options.
+    """Options of the layer, under the key `pi` of a method's options; see `mtrl.balancing.omega`.
 
     Attributes:
-        min_temperature: tau*, percentage points; see `mtrl.balancing.omega`.
+        min_temperature: tau*, percentage points.
         bound: s, the largest ratio of two omegas.
-        history: `informed`, a loss weighting sees omega * losses everywhere; `raw`, it sees the
-            losses.
     """
 
     min_temperature: float = 10.0
     bound: float = 2.0
-    history: Literal["informed", "raw"] = "informed"
 
     def __post_init__(self) -> None:
         if self.min_temperature <= 0:
@@ -43,9 +61,7 @@ class PIOptions:
                 f"`pi.min_temperature` should be positive. Found {self.min_temperature}."
             )
         if self.bound <= 1:
-            raise ValueError(f"`pi.bound` should be above 1. Found {self.bound}. The paper uses 2.")
-        if self.history not in ("informed", "raw"):
-            raise ValueError(f"`pi.history` should be informed or raw. Found {self.history!r}.")
+            raise ValueError(f"`pi.bound` should be above 1. Found {self.bound}. The default is 2.")
 
     def omega(self, signals: Signals) -> Tensor:
         """`[m]` float64, on the device of the performance."""
@@ -60,40 +76,34 @@ class PIOptions:
         )
 
 
-def inform(base: Aggregator, options: PIOptions) -> Aggregator:
+def inform(base: Aggregator, options: PIOptions) -> Weighting:
     """The method `base` with performance-informed weights.
 
     Raises:
-        ValueError: the method divides omega out, or `history` is set where there is no history.
+        ValueError: no form is known that turns the method's update towards the lagging task.
     """
-    name = type(base).__name__
-    if base.informed == "refused":
+    if base.informed == "refused" or not isinstance(base, Weighting):
         raise ValueError(
-            f"`pi` cannot inform {name}: {base.refusal}. Use ls, nash_mtl, fairgrad or another"
-            " method that keeps the scale of a task."
+            f"`pi` cannot inform {type(base).__name__}: {base.refusal}. Use ls, nash_mtl, fairgrad or"
+            " another method whose weights are never negative."
         )
-    if options.history == "raw" and base.informed != "losses":
-        raise ValueError(
-            f"`pi.history` is an option for methods that read losses. {name} reads gradients."
-            " Leave it out."
-        )
-    if isinstance(base, Weighting):
-        return InformedWeighting(base, options)
-    return InformedAggregator(base, options)
+    return InformedWeighting(base, options)
 
 
 class InformedWeighting(Weighting):
-    """A weighting over tasks that performance has weighted; see the module.
+    """A weighting that favours the tasks whose performance lags; see the module.
 
-    State: the base method's, under `base`. Scale: the base method's of the informed rows.
+    State: the base method's, under `base`. Scale: the base method's, times omega.
 
     Args:
         base: the method to inform.
         options: of the layer.
     """
 
-    paper = "PI layer, PIVRG, CVPR 2025"
-    informed = "refused"
+    paper = (
+        "PI layer: Revisiting Fairness in Multitask Learning: A Performance-Driven Approach for"
+        " Variance Reduction, Qin et al., CVPR 2025"
+    )
     refusal = "it is informed already"
 
     def __init__(self, base: Weighting, options: PIOptions) -> None:
@@ -102,60 +112,24 @@ class InformedWeighting(Weighting):
         self.options = options
         self.needs = base.needs | Needs.PERFORMANCE
         self.positive_losses = base.positive_losses
+        self.weighs_losses = base.weighs_losses
         self.capturable = base.capturable
 
     def task_weights(self, signals: Signals) -> Tensor:
-        """The base method's weights of the informed tasks, times omega where it scaled them."""
+        """`[m]`: the base method's weights times omega, or its own solution with omega."""
         omega = self.options.omega(signals)
-        raw = self.options.history == "raw"
-        weights = self.base.task_weights(signals if raw else _informed(self.base, signals, omega))
+        if self.base.informed == "own":
+            weights = self.base.task_weights(signals.replaced(omega=omega))
+        else:
+            weights = self.base.task_weights(signals)
+            weights = weights * omega.to(weights.device)
         self.metrics.update(self.base.metrics)
         self.metrics["omega"] = omega
         if signals.record:
             self.adjusted = self.base.adjusted
             self.metrics |= self.options.measures(signals)
-        return weights if self.base.informed == "own" else weights * omega.to(weights.device)
+        return weights
 
     def observe_after(self, losses: Tensor) -> None:
         """Passed on to the base method."""
         self.base.observe_after(losses)
-
-
-class InformedAggregator(Aggregator):
-    """A method on coordinates over rows that performance has weighted; see the module.
-
-    State: the base method's, under `base`. Scale: the base method's of the informed rows.
-
-    Args:
-        base: the method to inform.
-        options: of the layer.
-    """
-
-    paper = "PI layer, PIVRG, CVPR 2025"
-    informed = "refused"
-    refusal = "it is informed already"
-
-    def __init__(self, base: Aggregator, options: PIOptions) -> None:
-        super().__init__(base.num_tasks, base.num_shared, seed=base.seed)
-        self.base = base
-        self.options = options
-        self.needs = base.needs | Needs.PERFORMANCE
-        self.positive_losses = base.positive_losses
-        self.capturable = base.capturable
-
-    def direction(self, signals: Signals) -> Tensor:
-        """The base method's direction for the informed rows, `[n]`."""
-        omega = self.options.omega(signals)
-        direction = self.base.direction(_informed(self.base, signals, omega))
-        self.metrics.update(self.base.metrics)
-        self.metrics["omega"] = omega
-        if signals.record:
-            self.adjusted = self.base.adjusted
-            self.metrics |= self.options.measures(signals)
-        return direction
-
-
-def _informed(base: Aggregator, signals: Signals, omega: Tensor) -> Signals:
-    if base.informed == "own":
-        return signals.replaced(omega=omega)
-    return signals.scaled(omega, rows=base.informed == "rows")

@@ -181,18 +181,6 @@ class Signals:
             losses = torch.where(self.finite_losses, losses, 1.0)
         return self.replaced(losses=losses, gradients=gradients, gramian=gramian)
 
-    def scaled(self, omega: Tensor, *, rows: bool) -> Signals:
-        """These signals with the losses, and the gradients if `rows`, times `omega [m]`."""
-        changes: dict[str, Any] = {}
-        if self._losses is not None:
-            changes["losses"] = self._losses * omega.to(self._losses)
-        if rows and self._gradients is not None:
-            changes["gradients"] = self._gradients.scaled(omega)
-        if rows and (self._gradients is not None or self._gramian is not None):
-            scale = omega.to(self.gramian)
-            changes["gramian"] = self.gramian * scale[:, None] * scale[None, :]
-        return self.replaced(**changes)
-
     def replaced(self, **changes: Any) -> Signals:
         """These signals with some of them exchanged."""
         known = {

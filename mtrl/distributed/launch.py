@@ -51,7 +51,7 @@ def check(config: TrainConfig) -> None:
     ):
         raise ValueError(
             f"`balancing.head_scaling: weights` needs a method with task weights; {config.method!r}"
-            " works on coordinates. Use `unit`."
+            " works on coordinates. Use `auto`."
         )
     evaluated = config.balancing.performance == "evaluation"
     if evaluated and config.evaluation.interval_env_steps == 0:

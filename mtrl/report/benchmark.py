@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -70,14 +70,23 @@ def _beside_single_task(drop: float) -> str:
     return f"{abs(drop):8.2f} % {'worse' if drop > 0 else 'better'} than the single task"
 
 
-def mean_ranks(table: np.ndarray, higher_is_better: np.ndarray) -> np.ndarray:
-    """MR: the mean over metrics of each method's rank, `[methods]`; ties share their mean rank.
+def mean_ranks(
+    table: np.ndarray, higher_is_better: np.ndarray, tasks: Sequence[str] | None = None
+) -> np.ndarray:
+    """MR: the mean of each method's ranks, `[methods]`; ties share their mean rank.
 
-    It depends on which methods are compared: never set it beside another paper's.
+    Flat, over all metrics, is what the tables of PIVRG, SAM-GS and RGB hold; RGB ranks single-task
+    training among the methods. Nested, within each task and then over tasks, is the formula that RGB
+    and Gama and Grassi print (theirs is equation 2). It depends on which methods are compared: never
+    set it beside another paper's.
 
     Args:
         table: `[methods, metrics]`.
         higher_is_better: `[metrics]`.
+        tasks: for the nested mean, the task of each metric; None is flat.
     """
-    signed = np.where(higher_is_better, -table, table)
-    return rankdata(signed, axis=0).mean(1)
+    ranks = rankdata(np.where(higher_is_better, -table, table), axis=0)
+    if tasks is None:
+        return ranks.mean(1)
+    of = np.array(tasks)
+    return np.mean([ranks[:, of == task].mean(1) for task in dict.fromkeys(tasks)], axis=0)

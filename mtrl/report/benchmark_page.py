@@ -101,7 +101,9 @@ def benchmark_page(folder: Path) -> str:
         "Test split, at the epoch that the run's rule selects on the validation split. Mean over seeds,"
         " plus or minus the standard error. `delta_m`: mean over metrics of the percentage behind"
         " single-task training, lower is better. `MR`: mean rank over the metrics of the seeds' means,"
-        " among the methods of this table. `variance`: of the percentages over metrics.",
+        " among the methods of this table; `MR, stl`: single-task training ranked among them, as RGB's"
+        " tables do; `MR, stl, nested`: the mean within tasks first, as RGB's and Gama and Grassi's"
+        " formula. `variance`: of the percentages over metrics.",
     ]
     contents = {path.stem: json.loads(path.read_text()) for path in files}
     for name, content in contents.items():
@@ -130,23 +132,30 @@ def _columns(content: dict[str, Any]) -> list[tuple[str, str, bool]]:
 
 def _table(content: dict[str, Any]) -> list[str]:
     groups, columns = _by_method(content), _columns(content)
-    means = np.array(
-        [[np.mean([r["test"][0]["metrics"][t][k] for r in runs]) for t, k, _ in columns]
+    behind = np.array(
+        [[np.mean([r["test"][0]["drops"][t][k] for r in runs]) for t, k, _ in columns]
          for runs in groups.values()]
     )  # fmt: skip
-    ranks = mean_ranks(means, np.array([higher for _, _, higher in columns]))
+    ranks = _mean_ranks(behind, [task for task, _, _ in columns])
     rows = []
-    for (method, runs), rank in zip(groups.items(), ranks, strict=True):
+    for (method, runs), rank in zip([*groups.items(), ("stl", [])], ranks, strict=True):
+        shown = [f"{value:.1f}" if np.isfinite(value) else "" for value in rank]
+        if not runs:  # what the percentages are of
+            empty = [""] * len(columns)
+            cells = [*empty, *["0.0"] * len(columns), "0.0", *shown, "0", ""]
+            rows.append((0.0, f"| {method} | {' | '.join(cells)} |"))
+            continue
         cells = [_spread([r["test"][0]["metrics"][t][k] for r in runs], 4) for t, k, _ in columns]
         cells += [_spread([r["test"][0]["drops"][t][k] for r in runs], 1) for t, k, _ in columns]
         delta = [r["test"][0]["delta_m"] for r in runs]
         variance = np.mean([r["test"][0]["variance"] for r in runs])
-        cells += [_spread(delta, 1), f"{rank:.1f}", f"{variance:.0f}", str(len(runs))]
+        cells += [_spread(delta, 1), *shown, f"{variance:.0f}", str(len(runs))]
         rows.append((float(np.mean(delta)), f"| {method} | {' | '.join(cells)} |"))
     heads = [f"{task} {metric}" for task, metric, _ in columns]
     heads += [f"{task} {metric}, % behind" for task, metric, _ in columns]
-    head = f"| method | {' | '.join(heads)} | delta_m | MR | variance | seeds |"
-    rule = "|---" * (len(heads) + 5) + "|"
+    heads += ["delta_m", "MR", "MR, stl", "MR, stl, nested", "variance", "seeds"]
+    head = f"| method | {' | '.join(heads)} |"
+    rule = "|---" * (len(heads) + 1) + "|"
     return [head, rule, *(line for _, line in sorted(rows))]
 
 
@@ -166,6 +175,19 @@ def _balance(content: dict[str, Any]) -> list[str]:
         "|---" * len(COLUMNS) + "|",
         *(f"| {' | '.join(row)} |" for row in rows),
     ]
+
+
+def _mean_ranks(behind: np.ndarray, tasks: list[str]) -> np.ndarray:
+    """`[methods + 1, 3]`: flat without single-task training, flat and nested with it, the last row.
+
+    Being behind by a smaller percentage is being better whatever the metric's direction, and
+    single-task training is behind itself by nothing.
+    """
+    behind = behind.round(9)  # rounding must not break ties
+    lower = np.zeros(len(tasks), dtype=bool)
+    joined = np.vstack([behind, np.zeros(len(tasks))])
+    alone = np.append(mean_ranks(behind, lower), np.nan)
+    return np.stack([alone, mean_ranks(joined, lower), mean_ranks(joined, lower, tasks)], axis=1)
 
 
 def _spread(values: Sequence[float], digits: int) -> str:

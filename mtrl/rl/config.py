@@ -90,7 +90,9 @@ class BalancingConfig:
 
     Attributes:
         clip: bound trunk and heads separately, or jointly.
-        head_scaling: heads take their own task's gradient (`unit`), or scaled by the task's weight.
+        head_scaling: what the gradient of a task's head is multiplied by: 1 (`unit`), the task's weight
+            (`weights`), or its weight where the method weighs losses and 1 where it works on gradients
+            (`auto`).
         actor_method: the actor's balancing method; `same` as the critic's, or `ls` where that one needs
             positive losses, which the actor's are not.
         performance: what performance-informed methods read: the success rate over the last training
@@ -99,7 +101,7 @@ class BalancingConfig:
     """
 
     clip: Literal["separate", "joint"] = "separate"
-    head_scaling: Literal["unit", "weights"] = "unit"
+    head_scaling: Literal["auto", "unit", "weights"] = "auto"
     actor_method: str = "same"
     performance: Literal["training", "evaluation"] = "training"
     window: Annotated[int, Ge(1)] = 20

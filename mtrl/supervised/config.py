@@ -31,13 +31,15 @@ class BalanceConfig:
     Attributes:
         clip: bound trunk and heads separately, or jointly.
         max_grad_norm: bound on the gradient norm, after aggregation; 0 is none.
-        head_scaling: heads take their own task's gradient (`unit`), or scaled by its weight.
+        head_scaling: what the gradient of a task's head is multiplied by: 1 (`unit`), the task's weight
+            (`weights`), or its weight where the method weighs losses and 1 where it works on gradients
+            (`auto`).
         gradients: task gradients as batched vector-Jacobian products, or in a loop of backward passes.
     """
 
     clip: Literal["separate", "joint"] = "separate"
     max_grad_norm: Annotated[float, Ge(0)] = 0.0
-    head_scaling: Literal["unit", "weights"] = "unit"
+    head_scaling: Literal["auto", "unit", "weights"] = "auto"
     gradients: Literal["batched", "loop"] = "batched"
 
 

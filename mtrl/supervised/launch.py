@@ -209,7 +209,7 @@ def _check_method(config: SupervisedConfig, num_tasks: int) -> None:
     if config.balancing.head_scaling == "weights" and not issubclass(method, Weighting):
         raise ValueError(
             f"`balancing.head_scaling: weights` needs a method with task weights; {config.method!r}"
-            " works on coordinates. Use `unit`."
+            " works on coordinates. Use `auto`."
         )
     method(num_tasks, 1, **{k: v for k, v in config.method_options.items() if k != "pi"})
 

@@ -24,8 +24,8 @@ from mtrl.balancing.omega import performance_weights
 
 GOLDENS = json.loads((Path(__file__).parent / "goldens.json").read_text())
 NO_CODE = {
-    "edm": "no official code was found",
-    "cdtt": "no official code was found",
+    "edm": "the authors' code is not recorded",
+    "cdtt": "the authors' code is not recorded",
     "ri_pcgrad": "no formula or code is public",
     "rgb": "no code is public",
 }

@@ -270,6 +270,30 @@ def test_class_says_where_it_comes_from_and_what_it_costs(name: str) -> None:
 
 
 @every_method
+def test_paper_is_named_by_its_full_title_with_a_link(name: str) -> None:
+    """In the fact that `mtrl methods` prints, in the docstring, and in the README's table."""
+    paper = METHODS[name].paper
+    titles, links = re.findall(r'"(.+?)"', paper), re.findall(r"https://\S+?(?=;|$)", paper)
+    assert titles and len(links) == len(titles)
+    text = " ".join((METHODS[name].__doc__ or "").split())
+    readme = Path(mtrl.balancing.__file__).with_name("README.md").read_text(encoding="utf-8")
+    row = re.findall(rf"^\| `{name}` \|.*$", readme, re.MULTILINE)[0]
+    for title, link in zip(titles, links, strict=True):
+        assert f'"{title}"' in text
+        assert link in text
+        assert f"[{title}]({link})" in row
+
+
+@every_method
+def test_no_default_is_called_the_paper_s_where_no_paper_prints_it(name: str) -> None:
+    """PIVRG prints neither tau* nor s: their values are those of released code."""
+    text = " ".join((METHODS[name].__doc__ or "").split())
+    for option in re.findall(r"(min_temperature|bound): .*", text):
+        assert "released code uses" in text, option
+    assert "the paper uses 1" not in text
+
+
+@every_method
 def test_readme_has_a_row_for_the_method(name: str) -> None:
     readme = Path(mtrl.balancing.__file__).with_name("README.md").read_text(encoding="utf-8")
     assert re.search(rf"^\| `{name}` \|", readme, re.MULTILINE)

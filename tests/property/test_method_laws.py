@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
 from balancing_cases import GRADIENT_WEIGHTINGS, jacobian, make, signals
+from hypothesis import given, settings
 from torch import Tensor
 
 from mtrl.balancing import METHODS, Signals, Weighting, build
@@ -161,8 +163,101 @@ def test_informed_method_reads_performance(name: str) -> None:
     assert not torch.allclose(base.aggregate(given), informed.aggregate(given), rtol=1e-3)
 
 
+LAYOUTS = ("random", "scale", "orthogonal", "aligned", "conflict", "duplicate", "low_rank")
+
+
+def laid_out(layout: str, m: int, n: int, seed: int) -> Tensor:
+    """Rows `[m, n]`, n at least m."""
+    if layout != "orthogonal":
+        return jacobian(layout, m, n, seed)
+    length = torch.randn(m, 1, generator=torch.Generator().manual_seed(seed)).double().exp()
+    return length * torch.linalg.qr(jacobian("random", n, m, seed)).Q.T
+
+
+@pytest.mark.parametrize("name", INFORMED)
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    layout=st.sampled_from(LAYOUTS),
+    m=st.integers(2, 5),
+    more=st.integers(0, 20),
+    seed=st.integers(0, 10**6),
+    behind=st.floats(0.01, 1.0),
+    odd_one_lags=st.booleans(),
+)
+def test_informed_update_turns_to_the_task_that_lags(
+    name: str, layout: str, m: int, more: int, seed: int, behind: float, odd_one_lags: bool
+) -> None:
+    """One task lags behind the others and its cosine does not fall; or leads, and it does not rise."""
+    success = torch.full((m,), 1.0 - behind if not odd_one_lags else 1.0, dtype=torch.float64)
+    success[-1] = 1.0 - behind if odd_one_lags else 1.0
+    options = {"weights": [1.0 + i for i in range(m)]} if name == "fixed" else {}
+    base = make(name, m, m + more, **options)
+    informed = make(name, m, m + more, pi={}, **options)
+    sign = 1.0 if odd_one_lags else -1.0
+    for step in range(3):  # methods with a memory have one by now
+        rows = laid_out(layout, m, m + more, seed + step)
+        facts = signals(rows, seed + step, performance=success)
+        before, after = base.aggregate(facts), informed.aggregate(facts)
+        omega = informed.metrics["omega"]
+        assert isinstance(omega, Tensor)
+        assert sign * float(omega[-1] - omega[0]) > 0.0
+        failed = [method.metrics.get("solver_failures", 0.0) for method in (base, informed)]
+        if any(failed) or min(before.norm(), after.norm()) < 1e-6 * rows.norm(dim=1).min():
+            continue  # a stationary point has no direction
+        turned = cosine(after, rows[-1]) - cosine(before, rows[-1])
+        assert sign * turned > -1e-6, (layout, turned)
+
+
+@pytest.mark.parametrize("name", INFORMED)
+def test_informed_update_does_turn(name: str) -> None:
+    """A layer without effect would not fall either."""
+    for kind in ("orthogonal", "conflict"):
+        rows = laid_out(kind, 2, 12, 0)
+        facts = signals(rows, performance=torch.tensor([0.2, 0.9]))
+        before = make(name, 2, 12).aggregate(facts)
+        after = make(name, 2, 12, pi={}).aggregate(facts)
+        assert cosine(after, rows[0]) > cosine(before, rows[0]) + 1e-3, kind
+
+
+@pytest.mark.parametrize("name", [n for n in INFORMED if METHODS[n].informed == "weights"])
+@pytest.mark.parametrize("kind", ["random", "scale", "aligned", "conflict", "low_rank"])
+def test_weights_that_omega_multiplies_are_never_negative(name: str, kind: str) -> None:
+    method = make(name, 5, 12)
+    assert isinstance(method, Weighting)
+    for seed in range(20):
+        assert (method.weights(signals(jacobian(kind, 5, 12, seed), seed)) >= 0.0).all()
+
+
+@pytest.mark.parametrize("name", ["imtl_g", "imtl", "cdtt", "aligned_mtl"])
+def test_weights_of_methods_refused_for_their_sign_can_be_negative(name: str) -> None:
+    assert "may be negative" in METHODS[name].refusal
+    method = make(name, 5, 12)
+    assert isinstance(method, Weighting)
+    draws = [
+        method.weights(signals(jacobian(kind, 5, 12, seed), seed))
+        for seed in range(20)
+        for kind in ("random", "aligned", "scale")
+    ]
+    assert min(float(draw.min()) for draw in draws) < -1e-3
+
+
+def test_min_norm_weights_of_informed_rows_would_favour_the_leading_task() -> None:
+    """Why MGDA's weights come from the raw rows: two equal orthogonal rows, omega (4/3, 2/3)."""
+    rows = two_rows(0.0)
+    success = torch.tensor([0.0, 1.0])
+    facts = Signals(jacobian=rows, performance=success)
+    assert cosine(make("mgda", 2, 3).aggregate(facts), rows[0]) == pytest.approx(0.5**0.5)
+    ours = make("mgda", 2, 3, pi={})
+    assert cosine(ours.aggregate(facts), rows[0]) == pytest.approx(2 / 5**0.5)
+    omega = ours.metrics["omega"]
+    assert isinstance(omega, Tensor)
+    close(omega, torch.tensor([4 / 3, 2 / 3], dtype=torch.float64))
+    scaled = omega[:, None] * rows
+    assert cosine(direction("mgda", scaled), rows[0]) == pytest.approx(1 / 5**0.5)
+
+
 @pytest.mark.parametrize("name", REFUSED)
-def test_layer_is_refused_with_the_reason_where_omega_cancels(name: str) -> None:
+def test_layer_is_refused_with_the_reason(name: str) -> None:
     with pytest.raises(ValueError, match="`pi` cannot inform") as error:
         make(name, 4, 12, pi={})
     assert METHODS[name].refusal in str(error.value)

@@ -20,7 +20,8 @@ class AlignedMTL(Weighting):
     With `M = V L V'`, the rows become `B J` for `B = sqrt(l) V L^(-1/2) V'`, whose Gramian is `l I`
     on the span; the weights are `B 1`.
 
-    Source: Senushkin et al., CVPR 2023, Algorithm 1.
+    Source: "Independent Component Alignment for Multi-Task Learning", Senushkin et al., CVPR 2023,
+    https://arxiv.org/abs/2305.19000, Algorithm 1.
     Differs from released codes: eigenvalues below rounding are left out, in float64; `reduction:
     mean` gives TorchJD's scale. Without any gradient the weights are those of the reduction.
     State: none. Scale: for orthogonal rows of equal norm it is the plain sum; J -> s J gives
@@ -35,7 +36,14 @@ class AlignedMTL(Weighting):
 
     needs = Needs.GRAMIAN
     capturable = False
-    paper = "Aligned-MTL, CVPR 2023"
+    refusal = (
+        "its weights may be negative, and a larger omega would then turn the"
+        " update away from the task"
+    )
+    paper = (
+        '"Independent Component Alignment for Multi-Task Learning", Senushkin et al., CVPR '
+        "2023, https://arxiv.org/abs/2305.19000"
+    )
     scale = "the sum for orthogonal equal rows"
     checked_against = "TorchJD, all three scales, authors' code"
     differs = "sum of aligned rows (reduction: mean as TorchJD)"

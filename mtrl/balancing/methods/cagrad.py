@@ -17,7 +17,8 @@ class CAGrad(Weighting):
 
     `max_d min_i g_i . d` subject to `|d - g_0| <= radius |g_0|`, with g_0 the mean.
 
-    Source: Liu et al., NeurIPS 2021, equation 3.
+    Source: "Conflict-Averse Gradient Descent for Multi-task Learning", Liu et al., NeurIPS 2021,
+    https://arxiv.org/abs/2110.14048, equation 3.
     Differs from released codes: the level of the worst improvement is searched exactly over active
     sets, with a duality gap (their sequential quadratic programming is up to 44 % off on tiny
     gradients); no factor m. At a Pareto-stationary mean it returns the mean.
@@ -32,7 +33,11 @@ class CAGrad(Weighting):
 
     needs = Needs.GRAMIAN
     capturable = False
-    paper = "CAGrad, NeurIPS 2021"
+    informed = "weights"
+    paper = (
+        '"Conflict-Averse Gradient Descent for Multi-task Learning", Liu et al., NeurIPS '
+        "2021, https://arxiv.org/abs/2110.14048"
+    )
     scale = "about the mean"
     checked_against = "TorchJD, scipy's SLSQP, authors' code"
     differs = "exact level search; the mean at a stationary point"

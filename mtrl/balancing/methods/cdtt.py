@@ -18,29 +18,43 @@ class CDTT(Weighting):
     """EDM's direction, pulled towards the tasks that fall behind.
 
     `d = d_0 + sum_i c_i (g_i - d_0) / |g_i - d_0|` with `c_i = alpha / (1 + exp(e - e delta_i)) + 1
-    - alpha` and `delta_i` the growth of the mean gradient norm over a window plus `log10 loss_i`.
+    - alpha` and `delta_i = zeta_i(t) / zeta_i(t - 1) + log10 loss_i`, where `zeta_i(t)` is the mean of
+    the past norms `|g_i(t - 1)| ... |g_i(t - N)|`. The ratio is 1 until there are two such means.
 
-    Source: Gama and Grassi's comparison, equations of CDTT; no official code was found.
-    Differs: the window's length, unpublished, is 10 steps; a task whose gradient is d_0 itself has
-    no tension.
-    State: the last norms `[window, m]`, the mean norm before `[m]`, the number of steps.
+    Source: "Leveraging convergence behavior to balance conflicting tasks in multi-task learning",
+    Nakamura, Grassi and Wolf, Neurocomputing 511, 2022, https://arxiv.org/abs/2204.06698, in the
+    form in which appendix A.4 of "Uniform Loss vs. Specialized Optimization: A Comparative Analysis
+    in Multi-Task Learning", Gama and Grassi, 2025, https://arxiv.org/abs/2505.10347, cites it.
+    Differs: the window's length N, which is not printed, is 10 steps, as in the released code of the
+    comparison (Gabriel-SGama/UnitScal_vs_SMTOs); a window that is not full yet is averaged over what it
+    holds; a task whose gradient is d_0 itself has no tension. That code differs from the printed
+    equations, which are followed here: its window holds the current norm, it has no tension before the
+    window is full, and it turns d where it conflicts with a task. The first authors' code
+    (tiemink/MTL_TaskTensioner) was not compared.
+    State: the past norms `[window, m]`, the last mean of past norms `[m]`, the number of steps.
     Scale: none: the tension consists of unit vectors, so d is not homogeneous in J.
     Cost: the Gramian, O(m^4) at worst on the host.
 
     Args:
-        tension: alpha in [0, 1]; 0.2, 0.6 or 1 by benchmark.
-        window: steps over which norms are averaged.
+        tension: alpha in [0, 1]; 0.2, 0.6 or 1 by benchmark in the comparison.
+        window: N, past steps over which norms are averaged.
     """
 
     needs = Needs.LOSSES | Needs.GRAMIAN
     positive_losses = True
     capturable = False
-    informed = "refused"
-    refusal = "its central direction does not change when a task's gradient is scaled"
-    paper = "CDTT, Gama and Grassi"
+    refusal = (
+        "its weights may be negative, and a larger omega would then turn the"
+        " update away from the task"
+    )
+    paper = (
+        '"Leveraging convergence behavior to balance conflicting tasks in multi-task '
+        'learning", Nakamura, Grassi and Wolf, Neurocomputing 511, 2022, '
+        "https://arxiv.org/abs/2204.06698"
+    )
     scale = "none"
     checked_against = "by hand"
-    differs = "window of 10, unpublished"
+    differs = "window of 10 past norms; no turn away from conflict (released code has one)"
 
     def __init__(
         self,
@@ -70,13 +84,14 @@ class CDTT(Weighting):
         gramian, length = signals.gramian, norms(signals.gramian)
         base = solve_on_host(self, gramian, unit_min_norm)
 
+        # Zero until there is one: a ratio of which either side is missing counts as 1.
+        past = self.history.sum(0) / self.steps.clamp(1, self.window)
+        known = (past > 0) & (self.mean_before > 0)
+        growth = torch.where(known, past / self.mean_before.clamp_min(1e-300), 1.0)
+        self.mean_before.copy_(past)
         slot = torch.arange(self.window, device=length.device) == self.steps % self.window
         self.history.copy_(torch.where(slot[:, None], length, self.history))
         self.steps += 1
-        mean = self.history.sum(0) / self.steps.clamp_max(self.window)
-        before = torch.where(self.mean_before > 0, self.mean_before, mean)
-        growth = torch.where(before > 0, mean / before.clamp_min(1e-300), 1.0)
-        self.mean_before.copy_(mean)
 
         delta = growth + signals.positive_losses.log10()
         pull = self.tension * torch.sigmoid(math.e * (delta - 1.0)) + 1.0 - self.tension

@@ -14,7 +14,8 @@ class DWA(Weighting):
 
     `r_i` is the mean loss over the last window divided by the mean over the one before.
 
-    Source: Liu, Johns and Davison, CVPR 2019, equation 7.
+    Source: "End-to-End Multi-Task Learning with Attention", Liu, Johns and Davison, CVPR 2019,
+    https://arxiv.org/abs/1803.10704, equation 7.
     Differs from the released code: the windows follow one another, as the paper's epochs do (the
     code slides two windows of 25 steps over a buffer that starts with ones, so that early ratios
     are wrong); weights are 1 until two windows are complete.
@@ -28,8 +29,12 @@ class DWA(Weighting):
 
     needs = Needs.LOSSES
     positive_losses = True
-    informed = "losses"
-    paper = "DWA, CVPR 2019"
+    weighs_losses = True
+    informed = "weights"
+    paper = (
+        '"End-to-End Multi-Task Learning with Attention", Liu, Johns and Davison, CVPR 2019, '
+        "https://arxiv.org/abs/1803.10704"
+    )
     scale = "weights sum to m"
     checked_against = "by hand, authors' code"
     differs = "windows follow one another (released code slides them over a buffer of ones)"

@@ -16,8 +16,12 @@ class EDM(Weighting):
     With `mu` the min-norm weights of the unit gradients, `a_i = (mu_i / |g_i|) / sum_j (mu_j /
     |g_j|)`.
 
-    Source: Katrutsa et al., 2020, as restated by Gama and Grassi; no official code was found.
-    Differs: does not, beyond an exact min-norm point.
+    Source: "Follow the bisector: a simple method for multi-objective optimization", Katrutsa et
+    al., 2020, https://arxiv.org/abs/2007.06937, as restated by Gama and Grassi in "Uniform Loss vs.
+    Specialized Optimization: A Comparative Analysis in Multi-Task Learning", 2025,
+    https://arxiv.org/abs/2505.10347.
+    Differs: does not, beyond an exact min-norm point. The authors' code (amkatrutsa/edm) was not
+    compared.
     State: none. Scale: weights sum to 1; J -> s J gives d -> s d; scaling one task's gradient
     changes the length alone. Equal angles to all tasks where all mu are positive.
     Cost: the Gramian, O(m^4) at worst on the host.
@@ -25,12 +29,14 @@ class EDM(Weighting):
 
     needs = Needs.GRAMIAN
     capturable = False
-    informed = "refused"
-    refusal = "its direction does not change when a task's gradient is scaled"
-    paper = "EDM, Katrutsa et al. 2020"
+    informed = "weights"
+    paper = (
+        '"Follow the bisector: a simple method for multi-objective optimization", Katrutsa et'
+        " al., 2020, https://arxiv.org/abs/2007.06937"
+    )
     scale = "weights sum to 1"
     checked_against = "IMTL-G (m = 2)"
-    differs = "no official code exists"
+    differs = "exact min-norm point; the authors' code was not compared"
 
     def task_weights(self, signals: Signals) -> Tensor:
         """Weights, `[m]`; zero for a zero row."""

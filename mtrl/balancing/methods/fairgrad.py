@@ -16,7 +16,8 @@ class FairGrad(Weighting):
     alpha to 0 is the plain sum, 1 is Nash-MTL, 2 is PIVRG with equal performance, and large alpha
     approaches the largest smallest gain.
 
-    Source: Ban and Ji, ICML 2024, equation 5.
+    Source: "Fair Resource Allocation in Multi-Task Learning", Ban and Ji, ICML 2024,
+    https://arxiv.org/abs/2402.15638, equation 5.
     Differs from the released code: Newton's method to a certified residual (the release uses least
     squares, and 20 steps of gradient descent for RL, which miss the solution by 0.3 to 20 times in
     the median); no factor m.
@@ -32,7 +33,10 @@ class FairGrad(Weighting):
     needs = Needs.GRAMIAN
     capturable = False
     informed = "own"
-    paper = "FairGrad, ICML 2024"
+    paper = (
+        '"Fair Resource Allocation in Multi-Task Learning", Ban and Ji, ICML 2024, '
+        "https://arxiv.org/abs/2402.15638"
+    )
     scale = "d ~ s^((1 - alpha) / (1 + alpha))"
     checked_against = "scipy's least squares, authors' code"
     differs = "Newton to a certificate; no factor m"

@@ -19,7 +19,8 @@ class FAMO(Weighting):
     minima. After the optimiser's step the losses on the same batch are read again, and the logits
     of the tasks that improved most fall by one Adam step.
 
-    Source: Liu et al., NeurIPS 2023, Algorithm 1.
+    Source: "FAMO: Fast Adaptive Multitask Optimization", Liu et al., NeurIPS 2023,
+    https://arxiv.org/abs/2306.03792, Algorithm 1.
     Differs from the released RL code: the normaliser divides (there it multiplies, which makes the
     step grow as 1 / loss^2), and the losses are read again with the noise and targets of the batch.
     State: logits `[m]`, their moments, the log-losses before the step `[m]`, minima `[m]`.
@@ -33,9 +34,14 @@ class FAMO(Weighting):
 
     needs = Needs.LOSSES | Needs.LOSSES_AFTER
     positive_losses = True
-    informed = "refused"
-    refusal = "only relative changes of the losses count, which divides omega out"
-    paper = "FAMO, NeurIPS 2023"
+    weighs_losses = True
+    refusal = (
+        "it makes all losses fall at the same relative rate, and so takes omega back over the steps"
+    )
+    paper = (
+        '"FAMO: Fast Adaptive Multitask Optimization", Liu et al., NeurIPS 2023, '
+        "https://arxiv.org/abs/2306.03792"
+    )
     scale = "weights sum to 1"
     checked_against = "torch's Adam on the paper's update, authors' code"
     differs = "divides by the normaliser (the RL release multiplies)"

@@ -17,9 +17,10 @@ from mtrl.balancing.signals import Signals
 class Fixed(Weighting):
     """Constant weights: the control for methods that adapt theirs.
 
-    Source: Gama and Grassi's comparison of uniform losses and specialised optimisers, section 3.5:
-    the weights of a run are averaged per epoch, smoothed by an exponential mean with decay 0.9, and
-    the last value is used for a new run.
+    Source: "Uniform Loss vs. Specialized Optimization: A Comparative Analysis in Multi-Task
+    Learning", Gama and Grassi, 2025, https://arxiv.org/abs/2505.10347, section 3.5: the weights of
+    a run are averaged per epoch, smoothed by an exponential mean with decay 0.9, and the last value
+    is used for a new run.
     Differs from it: weights are normalised to sum to m unless asked otherwise, because those of
     Nash-MTL, for instance, hold the inverse scale of the gradients.
     State: weights `[m]`. Scale: weights sum to m by default. Cost: one plain backward pass.
@@ -34,9 +35,13 @@ class Fixed(Weighting):
     """
 
     needs = Needs.NOTHING
-    informed = "losses"
+    weighs_losses = True
     example_options: ClassVar[dict[str, Any]] = {"weights": [1.0, 1.0]}
-    paper = "fixed weights, after Gama and Grassi"
+    informed = "weights"
+    paper = (
+        'after "Uniform Loss vs. Specialized Optimization: A Comparative Analysis in '
+        'Multi-Task Learning", Gama and Grassi, 2025, https://arxiv.org/abs/2505.10347'
+    )
     scale = "weights sum to m"
     checked_against = "by hand, authors' code"
     differs = "normalised by default"

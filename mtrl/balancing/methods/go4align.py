@@ -17,7 +17,8 @@ class GO4Align(Weighting):
     `v_i = p_i sum(losses) / loss_i`, where `p <- p exp(-rate loss)`, normalised, follows the
     losses.
 
-    Source: Shen et al., NeurIPS 2024.
+    Source: "GO4Align: Group Optimization for Multi-Task Alignment", Shen et al., NeurIPS 2024,
+    https://arxiv.org/abs/2404.06486.
     Differs from the released code: the groups are the exact one-dimensional k-means partition by
     dynamic programming, deterministic, instead of a seeded heuristic; fewer tasks than groups are
     allowed; p has a floor, without which it collapses on long runs.
@@ -32,10 +33,13 @@ class GO4Align(Weighting):
 
     needs = Needs.LOSSES
     positive_losses = True
+    weighs_losses = True
     capturable = False
-    informed = "refused"
-    refusal = "its scale is the inverse of the loss, which divides omega out"
-    paper = "GO4Align, NeurIPS 2024"
+    informed = "weights"
+    paper = (
+        '"GO4Align: Group Optimization for Multi-Task Alignment", Shen et al., NeurIPS 2024, '
+        "https://arxiv.org/abs/2404.06486"
+    )
     scale = "1 at equal losses"
     checked_against = "partitions by brute force, authors' code"
     differs = "exact one-dimensional k-means; p has a floor"

@@ -17,7 +17,9 @@ class GradDrop(Aggregator):
     With `P = (1 + sum_i g_i / sum_i |g_i|) / 2`, positive entries stay with probability P and
     negative ones with 1 - P, so that the mean over draws is the plain sum.
 
-    Source: Chen et al., NeurIPS 2020, Algorithm 1, on the shared parameters with `f` the identity.
+    Source: "Just Pick a Sign: Optimizing Deep Multitask Models with Gradient Sign Dropout", Chen et
+    al., NeurIPS 2020, https://arxiv.org/abs/2010.06808, Algorithm 1, on the shared parameters with
+    `f` the identity.
     Differs from the paper: it works on parameters, not on activations, whose per-task gradients are
     orthogonal where tasks have their own inputs; the draws come from a checkpointed counter.
     State: a counter. Scale: J -> s J gives d -> s d.
@@ -28,7 +30,13 @@ class GradDrop(Aggregator):
     """
 
     needs = Needs.MATRIX
-    paper = "GradDrop, NeurIPS 2020"
+    refusal = (
+        "it chooses signs by chance at each coordinate and has no weights that omega could multiply"
+    )
+    paper = (
+        '"Just Pick a Sign: Optimizing Deep Multitask Models with Gradient Sign Dropout", '
+        "Chen et al., NeurIPS 2020, https://arxiv.org/abs/2010.06808"
+    )
     scale = "the sum on average"
     checked_against = "TorchJD, same draws, released code"
     differs = "on parameters, not activations"

@@ -17,7 +17,8 @@ class GradNorm(Weighting):
     Minimises `sum_i |w_i n_i - target_i|` over w, with `target_i = mean(w n) r_i^alpha` held
     constant and `r_i` the task's loss relative to its first, divided by the mean over tasks.
 
-    Source: Chen et al., ICML 2018, Algorithm 1.
+    Source: "GradNorm: Gradient Normalization for Adaptive Loss Balancing in Deep Multitask
+    Networks", Chen et al., ICML 2018, https://arxiv.org/abs/1711.02257, Algorithm 1.
     Differs from the paper: norms are those of the whole trunk, not of its last layer. Differs from
     the RL code that is public: the first losses are kept (there they are overwritten at every step)
     and the weights are renormalised. Weights are bounded below by 0.001.
@@ -31,9 +32,12 @@ class GradNorm(Weighting):
 
     needs = Needs.LOSSES | Needs.GRAMIAN
     positive_losses = True
-    informed = "refused"
-    refusal = "it drives the weighted gradient norms to a target, which divides omega out"
-    paper = "GradNorm, ICML 2018"
+    weighs_losses = True
+    informed = "weights"
+    paper = (
+        '"GradNorm: Gradient Normalization for Adaptive Loss Balancing in Deep Multitask '
+        'Networks", Chen et al., ICML 2018, https://arxiv.org/abs/1711.02257'
+    )
     scale = "weights sum to m"
     checked_against = "fixed points, released code"
     differs = "norms of the whole trunk, not of its last layer"

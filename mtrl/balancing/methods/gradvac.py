@@ -18,7 +18,9 @@ class GradVac(Weighting):
 
     With targets of zero that never move it is PCGrad.
 
-    Source: Wang et al., ICLR 2021, Algorithm 1, for the whole trunk.
+    Source: "Gradient Vaccine: Investigating and Improving Multi-task Optimization in Massively
+    Multilingual Models", Wang et al., ICLR 2021, https://arxiv.org/abs/2010.05874, Algorithm 1, for
+    the whole trunk.
     Differs from released code: coefficients and the Gramian instead of rows; cosines are clamped,
     where rounding past 1 gives NaN; the decay is the paper's 0.01 (LibMTL: 0.5).
     State: targets rho `[m, m]` and a counter. Scale: J -> s J gives d -> s d.
@@ -29,7 +31,11 @@ class GradVac(Weighting):
     """
 
     needs = Needs.GRAMIAN
-    paper = "GradVac, ICLR 2021"
+    informed = "weights"
+    paper = (
+        '"Gradient Vaccine: Investigating and Improving Multi-task Optimization in Massively '
+        'Multilingual Models", Wang et al., ICLR 2021, https://arxiv.org/abs/2010.05874'
+    )
     scale = "as PCGrad"
     checked_against = "PCGrad at decay 0, target cosine, released code"
     differs = "whole trunk; decay of the paper"

@@ -17,9 +17,11 @@ class IMTL(Weighting):
     The direction is IMTL-G's, which scaling a loss does not change; the learned scales set its
     length.
 
-    Source: Liu et al., "Towards impartial multi-task learning", ICLR 2021, Algorithm 1.
+    Source: "Towards Impartial Multi-task Learning", Liu et al., ICLR 2021,
+    https://openreview.net/forum?id=IMPnRXEWpvr, Algorithm 1.
     Differs from released codes: as IMTL-G and IMTL-L here; IMTL-G's weights are not applied to the
-    update of the scales (as in LibMTL).
+    update of the scales (as in LibMTL). LibMTL also scales heads with `exp(s)`; here they take their
+    own gradient.
     State: s `[m]` and its moments. Scale: IMTL-G's weights of the scaled rows sum to 1.
     Cost: the Gramian, O(m^3) on the host.
 
@@ -32,9 +34,14 @@ class IMTL(Weighting):
     needs = Needs.LOSSES | Needs.GRAMIAN
     positive_losses = True
     capturable = False
-    informed = "refused"
-    refusal = "its direction does not change when a task's gradient is scaled"
-    paper = "IMTL, ICLR 2021"
+    refusal = (
+        "its weights may be negative, and a larger omega would then turn the"
+        " update away from the task"
+    )
+    paper = (
+        '"Towards Impartial Multi-task Learning", Liu et al., ICLR 2021, '
+        "https://openreview.net/forum?id=IMPnRXEWpvr"
+    )
     scale = "as IMTL-G on scaled rows"
     checked_against = "fixed points, released code"
     differs = "s is bounded"

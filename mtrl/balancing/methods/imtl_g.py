@@ -13,8 +13,9 @@ from mtrl.balancing.solving import solve_on_host
 class IMTLG(Weighting):
     """The direction whose projections on all unit gradients are equal.
 
-    Source: Liu et al., "Towards impartial multi-task learning", ICLR 2021, equation 6, in the form
-    `a ~ M^-1 |g|`, which is the paper's without a distinguished first task.
+    Source: "Towards Impartial Multi-task Learning", Liu et al., ICLR 2021,
+    https://openreview.net/forum?id=IMPnRXEWpvr, equation 6, in the form `a ~ M^-1 |g|`, which is
+    the paper's without a distinguished first task.
     Differs from released codes: dependent rows use the pseudo-inverse; where no such direction
     exists or the weights run away, the min-norm point of the unit gradients (EDM) is taken and
     counted as a failure. Weights may be negative down to a limit, as in the paper.
@@ -28,9 +29,14 @@ class IMTLG(Weighting):
 
     needs = Needs.GRAMIAN
     capturable = False
-    informed = "refused"
-    refusal = "its direction does not change when a task's gradient is scaled"
-    paper = "IMTL-G, ICLR 2021"
+    refusal = (
+        "its weights may be negative, and a larger omega would then turn the"
+        " update away from the task"
+    )
+    paper = (
+        '"Towards Impartial Multi-task Learning", Liu et al., ICLR 2021, '
+        "https://openreview.net/forum?id=IMPnRXEWpvr"
+    )
     scale = "weights sum to 1"
     checked_against = "TorchJD, released code"
     differs = "EDM where no equal projection exists"

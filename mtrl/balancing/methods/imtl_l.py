@@ -38,7 +38,8 @@ class LossScales(Adam):
 class IMTLL(Weighting):
     """Learn scales that bring every loss to 1, without favouring a task.
 
-    Source: Liu et al., "Towards impartial multi-task learning", ICLR 2021, equation 8, base e.
+    Source: "Towards Impartial Multi-task Learning", Liu et al., ICLR 2021,
+    https://openreview.net/forum?id=IMPnRXEWpvr, equation 8, base e.
     Differs from released code: s has an Adam of its own inside the method's state, and is bounded.
     State: s `[m]` and its moments. Scale: at the optimum `w_i loss_i = 1`.
     Cost: one plain backward pass.
@@ -50,8 +51,12 @@ class IMTLL(Weighting):
 
     needs = Needs.LOSSES
     positive_losses = True
-    informed = "losses"
-    paper = "IMTL-L, ICLR 2021"
+    weighs_losses = True
+    informed = "weights"
+    paper = (
+        '"Towards Impartial Multi-task Learning", Liu et al., ICLR 2021, '
+        "https://openreview.net/forum?id=IMPnRXEWpvr"
+    )
     scale = "w_i loss_i = 1 at the optimum"
     checked_against = "fixed points, released code"
     differs = "s is bounded"

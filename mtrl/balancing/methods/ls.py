@@ -12,14 +12,20 @@ from mtrl.balancing.signals import Signals
 class LS(Weighting):
     """Every task weighs 1: the baseline that every other method has to beat.
 
-    Source: Caruana, Machine Learning 28, 1997. State: none. Scale: weights sum to m.
+    Source: "Multitask Learning", Caruana, Machine Learning 28, 1997,
+    https://doi.org/10.1023/A:1007379606734.
+    State: none. Scale: weights sum to m.
     Cost: one plain backward pass; no per-task gradient is formed.
     """
 
     needs = Needs.NOTHING
+    weighs_losses = True
     uniform = True
-    informed = "losses"
-    paper = "Caruana, 1997 (uniform sum)"
+    informed = "weights"
+    paper = (
+        '"Multitask Learning", Caruana, Machine Learning 28, 1997, '
+        "https://doi.org/10.1023/A:1007379606734"
+    )
     scale = "weights sum to m"
     checked_against = "by hand, authors' code"
     differs = "the sum of the losses, where some codes take the mean"

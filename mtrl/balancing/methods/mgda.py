@@ -17,7 +17,10 @@ from mtrl.balancing.solving import solve_on_host
 class MGDA(Weighting):
     """The shortest vector in the convex hull of the gradients: a descent direction for every task.
 
-    Source: Désidéri, Comptes Rendus Mathématique 350, 2012; Sener and Koltun, NeurIPS 2018.
+    Source: "Multiple-gradient descent algorithm (MGDA) for multiobjective optimization", Désidéri,
+    Comptes Rendus Mathématique 350, 2012, https://doi.org/10.1016/j.crma.2012.03.014; "Multi-Task
+    Learning as Multi-Objective Optimization", Sener and Koltun, NeurIPS 2018,
+    https://arxiv.org/abs/1810.04650.
     Differs from released codes: the point is exact (an active set with its optimality gap, where
     they iterate to an excess of up to 98 % of |d|^2); with `normalise` the weights are those of the
     normalised rows divided back, so the direction is their min-norm point (as in LibMTL; others
@@ -33,7 +36,13 @@ class MGDA(Weighting):
 
     needs = Needs.GRAMIAN
     capturable = False
-    paper = "MGDA, Désidéri 2012; Sener and Koltun, NeurIPS 2018"
+    informed = "weights"
+    paper = (
+        '"Multiple-gradient descent algorithm (MGDA) for multiobjective optimization", '
+        "Désidéri, Comptes Rendus Mathématique 350, 2012, "
+        'https://doi.org/10.1016/j.crma.2012.03.014; "Multi-Task Learning as Multi-Objective '
+        'Optimization", Sener and Koltun, NeurIPS 2018, https://arxiv.org/abs/1810.04650'
+    )
     scale = "weights sum to 1"
     checked_against = "TorchJD, closed form (m = 2), authors' code"
     differs = "exact point; normalise divides back"

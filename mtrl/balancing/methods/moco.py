@@ -19,8 +19,9 @@ class MoCo(Aggregator):
     `Y <- Y - beta_t (Y - J)`, `lambda <- P(lambda - gamma_t (Y Y' + rho I) lambda)`, `d = Y'
     lambda`.
 
-    Source: Fernando et al., ICLR 2023, Algorithm 1. Step sizes decay as `t^-0.5` from LibMTL's
-    values.
+    Source: "Mitigating Gradient Bias in Multi-objective Learning: A Provably Convergent Approach",
+    Fernando et al., ICLR 2023, https://arxiv.org/abs/2210.12624, Algorithm 1. Step sizes decay as
+    `t^-0.5` from LibMTL's values.
     Differs from LibMTL: rows are the gradients themselves and P is the projection on the simplex,
     as in the paper; `rows: loss` and `projection: softmax` are LibMTL's forms.
     State: Y `[m, n]`, lambda `[m]`, the number of steps. Scale: lambda sums to 1. The step of
@@ -36,7 +37,14 @@ class MoCo(Aggregator):
     """
 
     needs = Needs.MATRIX
-    paper = "MoCo, ICLR 2023"
+    refusal = (
+        "it follows moving averages, which may point away from the gradient"
+        " that the lagging task has now"
+    )
+    paper = (
+        '"Mitigating Gradient Bias in Multi-objective Learning: A Provably Convergent '
+        'Approach", Fernando et al., ICLR 2023, https://arxiv.org/abs/2210.12624'
+    )
     scale = "lambda sums to 1"
     checked_against = "MGDA in the limit, released code"
     differs = "paper's rows and projection by default"

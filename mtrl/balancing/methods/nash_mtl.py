@@ -13,10 +13,13 @@ from mtrl.balancing.solving import BarrierSolver, check_solver, solve_barrier
 class NashMTL(Weighting):
     """Weights solve `(M a)_i = 1 / a_i`: the direction maximises the product of the tasks' gains.
 
-    Source: Navon et al., ICML 2022, equation 2.
+    Source: "Multi-Task Learning as a Bargaining Game", Navon et al., ICML 2022,
+    https://arxiv.org/abs/2202.01017, equation 2.
     Differs from the released code: the equations are solved by Newton's method to a certified
     residual (the release's sequence of conic programs is off by 4 to 40 times where gradient norms
-    differ widely, and its stopping test never holds); the direction is not clipped here.
+    differ widely, and its stopping test never holds); the direction is not clipped here. The
+    release minimises the weighted loss over all parameters; here heads take their own gradient unless
+    `head_scaling: weights` asks for it.
     State: the last weights `[m]` and the number of calls, for `update_every`.
     Scale: `|d|^2 = m` whatever the gradients; scaling one task's gradient changes nothing.
     Cost: the Gramian, O(m^3) on the host per step.
@@ -30,7 +33,10 @@ class NashMTL(Weighting):
     needs = Needs.GRAMIAN
     capturable = False
     informed = "own"
-    paper = "Nash-MTL, ICML 2022"
+    paper = (
+        '"Multi-Task Learning as a Bargaining Game", Navon et al., ICML 2022, '
+        "https://arxiv.org/abs/2202.01017"
+    )
     scale = "|d|^2 = m"
     checked_against = "TorchJD where it converges, closed form (m = 2), authors' code"
     differs = "Newton to a certificate; not clipped"

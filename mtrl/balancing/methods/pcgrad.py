@@ -16,7 +16,8 @@ class PCGrad(Weighting):
     """Each gradient loses its component against every other that it conflicts with; the rest is
     summed.
 
-    Source: Yu et al., NeurIPS 2020, Algorithm 1.
+    Source: "Gradient Surgery for Multi-Task Learning", Yu et al., NeurIPS 2020,
+    https://arxiv.org/abs/2001.06782, Algorithm 1.
     Differs from released codes: it works on coefficients and the Gramian, which is the same to
     rounding; every task has its own random order, from the method's own checkpointed generator.
     State: a counter. Scale: the plain sum where nothing conflicts; J -> s J gives d -> s d.
@@ -24,7 +25,11 @@ class PCGrad(Weighting):
     """
 
     needs = Needs.GRAMIAN
-    paper = "PCGrad, NeurIPS 2020"
+    informed = "weights"
+    paper = (
+        '"Gradient Surgery for Multi-Task Learning", Yu et al., NeurIPS 2020, '
+        "https://arxiv.org/abs/2001.06782"
+    )
     scale = "the sum without conflict"
     checked_against = "TorchJD, same order, released code"
     differs = "coefficients instead of rows"

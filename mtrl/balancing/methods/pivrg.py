@@ -13,7 +13,10 @@ from mtrl.balancing.solving import BarrierSolver, check_solver, solve_barrier
 class PIVRG(Weighting):
     """Weights solve `(M a)_i = sqrt(omega_i / a_i)`; lagging tasks have a larger omega.
 
-    Source: "PIVRG", CVPR 2025, equation 4 and its stationarity; omega as in `mtrl.balancing.omega`.
+    Source: "Revisiting Fairness in Multitask Learning: A Performance-Driven Approach for Variance
+    Reduction", Qin, Wang and Yan, CVPR 2025,
+    https://openaccess.thecvf.com/content/CVPR2025/papers/Qin_Revisiting_Fairness_in_Multitask_Learning_A_Performance-Driven_Approach_for_Variance_CVPR_2025_paper.pdf,
+    equation 4 and its stationarity; omega as in `mtrl.balancing.omega`.
     Differs from the released code: the equations are solved by Newton's method to a certified
     residual (`solver: scipy` is the released least-squares solve, which fails silently where
     gradient norms differ by orders of magnitude); performance carries its unit, so that fractions
@@ -23,17 +26,23 @@ class PIVRG(Weighting):
     Cost: the Gramian, O(m^3) on the host per step.
 
     Args:
-        min_temperature: tau*, percentage points; the paper uses 10, 20 or 100 by benchmark.
-        bound: s, the largest ratio of two omegas; the paper uses 1.8 or 2.
+        min_temperature: tau*, percentage points. The paper prints no value; released code uses 10
+            (NYUv2, CelebA), 20 (Cityscapes) or 100 (QM9).
+        bound: s, the largest ratio of two omegas. The paper prints ranges of the lower and the upper
+            bound of omega only, [0.5, 0.8] and [1.2, 2]; released code uses 2 (NYUv2, CelebA) or 1.8
+            (Cityscapes, QM9). No values for RL are published.
         solver: `newton` on the host, `device` for CUDA graphs, or `scipy`, the published reference.
         ridge: added to the diagonal of the cosines (not by `scipy`).
     """
 
     needs = Needs.GRAMIAN | Needs.PERFORMANCE
     capturable = False
-    informed = "refused"
     refusal = "it reads performance itself: set its options `min_temperature` and `bound`"
-    paper = "PIVRG, CVPR 2025"
+    paper = (
+        '"Revisiting Fairness in Multitask Learning: A Performance-Driven Approach for '
+        'Variance Reduction", Qin, Wang and Yan, CVPR 2025, '
+        "https://openaccess.thecvf.com/content/CVPR2025/papers/Qin_Revisiting_Fairness_in_Multitask_Learning_A_Performance-Driven_Approach_for_Variance_CVPR_2025_paper.pdf"
+    )
     scale = "d ~ s^(-1/3)"
     checked_against = "scipy's least squares, closed form (orthogonal), authors' code"
     differs = "Newton; performance carries its unit; no factor m"
@@ -53,7 +62,7 @@ class PIVRG(Weighting):
         if min_temperature <= 0:
             raise ValueError(f"`min_temperature` should be positive. Found {min_temperature}.")
         if bound <= 1:
-            raise ValueError(f"`bound` should be above 1. Found {bound}. The paper uses 2.")
+            raise ValueError(f"`bound` should be above 1. Found {bound}. The default is 2.")
         check_solver(solver, ridge)
         self.min_temperature = min_temperature
         self.bound = bound

@@ -16,16 +16,22 @@ from mtrl.balancing.signals import Signals
 class RIPCGrad(Weighting):
     """PCGrad, with every projected gradient brought back to its original norm before the sum.
 
-    Source: our reading of one sentence about RI-PCGrad in the RGB paper (a rescaling step keeps the
-    information on magnitudes after the projection); no formula or code is public, so no fidelity to
-    the original is claimed.
+    Source: our reading of one sentence about RI-PCGrad in "Preserving Gradient Harmony: A
+    Rotation-Based Gradient Balancing for Multi-Task Conflict Remedy", OpenReview, 2025,
+    https://openreview.net/forum?id=l0QAezg8HX (a rescaling step keeps the information on magnitudes
+    after the projection); no formula or code is public, so no fidelity to the original is claimed.
     Differs: unknown. A gradient that projection leaves without length stays zero.
     State: a counter. Scale: each term has the norm of its gradient; J -> s J gives d -> s d.
     Cost: the Gramian, O(m^3) in m steps.
     """
 
     needs = Needs.GRAMIAN
-    paper = "RI-PCGrad, our reading of its mention in RGB"
+    informed = "weights"
+    paper = (
+        'our reading of its mention in "Preserving Gradient Harmony: A Rotation-Based '
+        'Gradient Balancing for Multi-Task Conflict Remedy", OpenReview, 2025, '
+        "https://openreview.net/forum?id=l0QAezg8HX"
+    )
     scale = "norms of rows kept"
     checked_against = "by hand"
     differs = "our reading: no formula is public"

@@ -14,8 +14,10 @@ from mtrl.balancing.signals import Signals
 class RLW(Weighting):
     """Weights drawn afresh at every step, whatever the losses: a control for all weightings.
 
-    Source: Lin et al., "Reasonable effectiveness of random weighting", TMLR 2022: softmax of
-    normals; Dirichlet(1, ..., 1) after Gama and Grassi's comparison.
+    Source: "Reasonable Effectiveness of Random Weighting: A Litmus Test for Multi-Task Learning",
+    Lin et al., TMLR 2022, https://arxiv.org/abs/2111.10603, softmax of normals; Dirichlet(1, ...,
+    1) after "Uniform Loss vs. Specialized Optimization: A Comparative Analysis in Multi-Task
+    Learning", Gama and Grassi, 2025, https://arxiv.org/abs/2505.10347.
     Differs from the released code: the numbers come from the method's own checkpointed generator.
     State: a counter. Scale: weights sum to 1, so a step is 1/m of the plain sum's on average.
     Cost: one plain backward pass.
@@ -26,8 +28,12 @@ class RLW(Weighting):
     """
 
     needs = Needs.NOTHING
-    informed = "losses"
-    paper = "RLW, TMLR 2022"
+    weighs_losses = True
+    informed = "weights"
+    paper = (
+        '"Reasonable Effectiveness of Random Weighting: A Litmus Test for Multi-Task '
+        'Learning", Lin et al., TMLR 2022, https://arxiv.org/abs/2111.10603'
+    )
     scale = "weights sum to 1"
     checked_against = "moments, authors' code"
     differs = "own generator; Dirichlet as an option"

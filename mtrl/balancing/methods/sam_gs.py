@@ -21,12 +21,16 @@ class SAMGS(Aggregator):
     `d = sum_i (mean norm / |g_i|) g_i` if Psi < threshold, else `d = sum_i |m_i| g_i / sqrt(h)`,
     where `|m_i|` is element-wise.
 
-    Source: "Gradient similarity surgery" (SAM-GS), Algorithm 1 and section 5.3.
+    Source: "Gradient Similarity Surgery in Multi-Task Deep Learning", Borsani et al., 2025,
+    https://arxiv.org/abs/2506.06130, Algorithm 1 and section 5.3.
     Differs from the authors' code: one state per component instead of one for critic, actor and
     temperature; first moments start at 0, not 1; zero rows are left out instead of making NaN; the
-    direction is not multiplied by m. `similarity: mean` is the mean over pairs i < j as in the
-    code; `paper_mean` is the printed mean over all i, j; `min` is section 5.3's choice for RL, in
-    the trigger and in h; with `h_similarity: mean` only in the trigger, as in the authors' RL code.
+    direction is not multiplied by m. Differs from Algorithm 1: it prints a second epsilon, under the
+    root with h, which is left out as in the code (h is never below epsilon / (1 - beta2), so this
+    changes the step by 0.5 % at most). `similarity: mean` is the mean over pairs i < j as in the
+    code; `paper_mean` is the printed mean over all i, j, which is at least 1/m; `min` is section
+    5.3's choice for RL, in the trigger and in h; with `h_similarity: mean` only in the trigger, as in
+    the authors' RL code.
     State: first moments `[m, n]`, h, and the number of steps.
     Scale: linear in J when equalising, quadratic in the momentum branch.
     Cost: the Gramian, and a few passes over the matrix `[m, n]` and its moments.
@@ -41,12 +45,17 @@ class SAMGS(Aggregator):
     """
 
     needs = Needs.GRAMIAN | Needs.MATRIX
-    informed = "refused"
-    refusal = "equalising the rows divides omega out, and its momentum is per coordinate"
-    paper = "SAM-GS: gradient similarity surgery"
+    refusal = "it works on coordinates and has no weights that omega could multiply"
+    paper = (
+        '"Gradient Similarity Surgery in Multi-Task Deep Learning", Borsani et al., 2025,'
+        " https://arxiv.org/abs/2506.06130"
+    )
     scale = "linear or quadratic by branch"
     checked_against = "its recursion by hand, authors' code"
-    differs = "moments start at 0; one state per component"
+    differs = (
+        "similarity is the mean over i < j as in the code, printed over all i, j; no second epsilon;"
+        " moments start at 0; one state per component"
+    )
 
     def __init__(
         self,

@@ -11,7 +11,8 @@ from mtrl.balancing.signals import Signals
 class SI(Weighting):
     """Descend `sum_i log loss_i`: each task weighs the inverse of its loss.
 
-    Source: the scale-invariant baseline of Nash-MTL (ICML 2022), section 6.
+    Source: the scale-invariant baseline of "Multi-Task Learning as a Bargaining Game", Navon et
+    al., ICML 2022, https://arxiv.org/abs/2202.01017, section 6.
     Differs from the released code: a loss below 1e-12 counts as 1e-12 instead of giving infinity.
     State: none. Scale: `w_i loss_i = 1`; a loss times any constant leaves the direction unchanged.
     Cost: one plain backward pass.
@@ -19,9 +20,12 @@ class SI(Weighting):
 
     needs = Needs.LOSSES
     positive_losses = True
-    informed = "refused"
-    refusal = "the logarithm divides omega out: log(omega loss) has the gradient of log(loss)"
-    paper = "scale-invariant loss (baseline of Nash-MTL, ICML 2022)"
+    weighs_losses = True
+    informed = "weights"
+    paper = (
+        'scale-invariant baseline of "Multi-Task Learning as a Bargaining Game", Navon et '
+        "al., ICML 2022, https://arxiv.org/abs/2202.01017"
+    )
     scale = "w_i loss_i = 1"
     checked_against = "by hand, authors' code"
     differs = "a loss below 1e-12 counts as 1e-12"

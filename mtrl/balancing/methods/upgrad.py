@@ -13,7 +13,8 @@ from mtrl.balancing.solving import solve_for_rows
 class UPGrad(Weighting):
     """Project every gradient on the cone of directions that conflict with no task, and average.
 
-    Source: Quinton and Rey, "Jacobian descent for multi-objective optimization", 2024, equation 3.
+    Source: "Jacobian Descent for Multi-Objective Optimization", Quinton and Rey, 2024,
+    https://arxiv.org/abs/2406.16232, equation 3.
     Differs from TorchJD: the quadratic programs are solved exactly by active sets on the cosines,
     so there is no absolute regularisation and the method is homogeneous.
     State: none. Scale: the mean where nothing conflicts; J -> s J gives d -> s d. No task's loss
@@ -23,7 +24,11 @@ class UPGrad(Weighting):
 
     needs = Needs.GRAMIAN
     capturable = False
-    paper = "UPGrad, Quinton and Rey 2024"
+    informed = "weights"
+    paper = (
+        '"Jacobian Descent for Multi-Objective Optimization", Quinton and Rey, 2024, '
+        "https://arxiv.org/abs/2406.16232"
+    )
     scale = "the mean without conflict"
     checked_against = "TorchJD, brute force over faces, released code"
     differs = "no absolute regularisation"

@@ -13,7 +13,9 @@ from mtrl.balancing.signals import Signals
 class UW(Weighting):
     """Learn `s_i` in `sum_i (exp(-s_i) loss_i + s_i) / 2`, where `exp(s_i)` is a task's noise.
 
-    Source: Kendall, Gal and Cipolla, CVPR 2018, equation 7 with s = log sigma^2.
+    Source: "Multi-Task Learning Using Uncertainty to Weigh Losses for Scene Geometry and
+    Semantics", Kendall, Gal and Cipolla, CVPR 2018, https://arxiv.org/abs/1705.07115, equation 7
+    with s = log sigma^2.
     Differs from the released code: s has an Adam of its own inside the method's state instead of a
     group in the model's optimiser; s is bounded by `limit`. The classification form without the
     factor 1/2 is not distinguished.
@@ -30,8 +32,12 @@ class UW(Weighting):
 
     needs = Needs.LOSSES
     positive_losses = True
-    informed = "losses"
-    paper = "uncertainty weighting, CVPR 2018"
+    weighs_losses = True
+    informed = "weights"
+    paper = (
+        '"Multi-Task Learning Using Uncertainty to Weigh Losses for Scene Geometry and '
+        'Semantics", Kendall, Gal and Cipolla, CVPR 2018, https://arxiv.org/abs/1705.07115'
+    )
     scale = "w_i loss_i = 1/2 at the optimum"
     checked_against = "torch's Adam on the objective, released code"
     differs = "own Adam; s is bounded"

@@ -27,9 +27,11 @@ class TwoTasks:
         self.graph.append(losses.requires_grad)
         return losses, None
 
-    def balancer(self, name: str, **options: object) -> Balancer:
+    def balancer(
+        self, name: str, *, method_options: dict[str, object] | None = None, **options: object
+    ) -> Balancer:
         pairs = {"weights": [0.5, 1.5]} if name == "fixed" else {}
-        method = build(name, 2, 3, **pairs)
+        method = build(name, 2, 3, **pairs, **(method_options or {}))
         return Balancer(method, {"trunk": self.trunk}, {"heads": self.heads}, **options)  # type: ignore[arg-type]
 
     def rows(self) -> Tensor:
@@ -42,13 +44,25 @@ class TwoTasks:
         return torch.autograd.grad(losses.sum(), self.heads)[0]
 
 
+LOSS_WEIGHTINGS = (
+    *("ls", "fixed", "si", "rlw", "dwa", "uw", "gradnorm", "imtl_l", "famo", "go4align"),
+)
+
+
+@pytest.mark.parametrize("pi", [False, True], ids=["plain", "informed"])
 @pytest.mark.parametrize("name", list(METHODS))
-def test_trunk_takes_the_direction_and_heads_their_own_gradient(name: str) -> None:
+def test_trunk_takes_the_direction_and_heads_as_the_method_says(name: str, pi: bool) -> None:
+    if pi and METHODS[name].informed == "refused":
+        return
     problem = TwoTasks()
-    balancer = problem.balancer(name)
-    metrics = balancer.backward(problem, torch.tensor([0.2, 0.8]))
+    balancer = problem.balancer(name, method_options={"pi": {}} if pi else {})
+    for _ in range(3):  # weights that are learned have left their start
+        metrics = balancer.backward(problem, torch.tensor([0.2, 0.8]))
+        balancer.after_step()
     assert problem.trunk.grad is not None and problem.heads.grad is not None
-    torch.testing.assert_close(problem.heads.grad, problem.head_gradient())
+    assert METHODS[name].weighs_losses == (name in LOSS_WEIGHTINGS)
+    scale = metrics["weights"].float()[:, None] if name in LOSS_WEIGHTINGS else 1.0
+    torch.testing.assert_close(problem.heads.grad, scale * problem.head_gradient())
     if "weights" in metrics and name not in ("sam_gs", "moco"):
         expected = metrics["weights"].float() @ problem.rows()
         torch.testing.assert_close(problem.trunk.grad, expected)
@@ -57,12 +71,44 @@ def test_trunk_takes_the_direction_and_heads_their_own_gradient(name: str) -> No
     torch.testing.assert_close(metrics["grad_norm"], problem.trunk.grad.norm())
 
 
-def test_heads_take_the_weights_if_asked() -> None:
+@pytest.mark.parametrize("name", ["fixed", "gradnorm", "nash_mtl"])
+@pytest.mark.parametrize("scaling", ["unit", "weights"])
+def test_head_scaling_can_be_chosen_for_any_weighting(name: str, scaling: str) -> None:
     problem = TwoTasks()
-    problem.balancer("fixed", head_scaling="weights").backward(problem)
-    expected = problem.head_gradient() * torch.tensor([[0.5], [1.5]])
+    metrics = problem.balancer(name, head_scaling=scaling).backward(problem)
+    scale = metrics["weights"].float()[:, None] if scaling == "weights" else 1.0
     assert problem.heads.grad is not None
-    torch.testing.assert_close(problem.heads.grad, expected)
+    torch.testing.assert_close(problem.heads.grad, scale * problem.head_gradient())
+
+
+def test_heads_scaled_by_weights_need_weights() -> None:
+    with pytest.raises(ValueError, match="works on coordinates"):
+        TwoTasks().balancer("rgb", head_scaling="weights")
+
+
+@pytest.mark.parametrize(("scaling", "passes"), [("auto", 1), ("weights", 1), ("unit", 2)])
+def test_a_weighted_loss_is_differentiated_once(
+    scaling: str, passes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem, counted = TwoTasks(), []
+    grad = torch.autograd.grad
+
+    def counting(*args: object, **options: object) -> object:
+        counted.append(None)
+        return grad(*args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(torch.autograd, "grad", counting)
+    problem.balancer("fixed", head_scaling=scaling).backward(problem)
+    assert len(counted) == passes
+
+
+@pytest.mark.parametrize("name", ["uw", "gradnorm"])
+def test_the_head_of_a_single_task_takes_its_gradient(name: str) -> None:
+    trunk, head = nn.Parameter(torch.tensor([1.0, 2.0])), nn.Parameter(torch.tensor([[0.5]]))
+    balancer = Balancer(build(name, 1, 2), {"trunk": trunk}, {"head": head})
+    balancer.backward(lambda shared: ((shared["trunk"] * head).square().sum(1), None))
+    assert head.grad is not None
+    assert float(head.grad) == pytest.approx(5.0)
 
 
 def test_clip_bounds_trunk_and_heads_separately() -> None:

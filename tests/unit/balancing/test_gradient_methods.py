@@ -349,13 +349,25 @@ def test_cdtt_pulls_towards_the_larger_loss() -> None:
     torch.testing.assert_close(direction, expected)
 
 
-def test_cdtt_growth_compares_windows_of_norms() -> None:
+def test_cdtt_growth_compares_windows_of_past_norms() -> None:
+    """delta = zeta(t) / zeta(t - 1) + log10 loss, zeta the mean of the last two norms before t."""
     method = build("cdtt", 2, 2, tension=1.0, window=2)
-    lengths = [(1.0, 1.0), (3.0, 1.0), (5.0, 1.0)]
-    for first, second in lengths:
-        jacobian = torch.diag(torch.tensor([first, second], dtype=torch.float64))
-        method.aggregate(Signals(jacobian=jacobian, losses=torch.ones(2)))
-    torch.testing.assert_close(method.mean_before, torch.tensor([4.0, 1.0], dtype=torch.float64))
+    growths = [
+        1.0,
+        1.0,
+        2.0,
+        4.0 / 2.0,
+        6.0 / 4.0,
+    ]  # of the norms 1, 3, 5, 7: the last never counts
+    for first, growth in zip((1.0, 3.0, 5.0, 7.0, 100.0), growths, strict=True):
+        jacobian = torch.diag(torch.tensor([first, 1.0], dtype=torch.float64))
+        direction = method.aggregate(Signals(jacobian=jacobian, losses=torch.ones(2)))
+        center = torch.full((2,), first / (first + 1.0), dtype=torch.float64)
+        expected = center.clone()
+        for delta, row in zip((growth, 1.0), jacobian, strict=True):
+            pull = 1.0 / (1.0 + math.exp(math.e - math.e * delta))
+            expected += pull * (row - center) / (row - center).norm()
+        torch.testing.assert_close(direction, expected)
 
 
 # -- Random numbers -----------------------------------------------------------------------------

@@ -98,7 +98,6 @@ def test_products_are_those_of_the_matrix() -> None:
     vector, weights = torch.randn(matrix.shape[1]).double(), torch.randn(M).double()
     torch.testing.assert_close(gradients.dot(vector), matrix @ vector)
     torch.testing.assert_close(gradients.combine(weights), weights @ matrix)
-    torch.testing.assert_close(gradients.scaled(weights).matrix(), weights[:, None] * matrix)
     parts = gradients.split(weights @ matrix)
     assert [part.shape for part in parts] == [block.shape[1:] for block in gradients.blocks]
     for part, expected in zip(parts, gradients.combine_blocks(weights), strict=True):

@@ -202,18 +202,21 @@ def test_groups_are_the_best_partition() -> None:
         assert float(((values - centres) ** 2).sum()) == pytest.approx(best, abs=1e-12)
 
 
-def test_informed_dwa_can_keep_its_history_raw() -> None:
-    """Performance that changes between windows shows in an informed history only."""
-    raw = weighting("dwa", window=1, pi={"history": "raw"})
-    informed = weighting("dwa", window=1, pi={})
-    plain = weighting("dwa", window=1)
-    for success in ([0.5, 0.5], [0.1, 0.9], [0.1, 0.9]):
-        given = Signals(losses=losses(1.0, 1.0), performance=torch.tensor(success))
-        results = [method.weights(given) for method in (raw, informed, plain)]
-    omega = raw.metrics["omega"]
-    assert isinstance(omega, Tensor)
-    torch.testing.assert_close(results[0], results[2] * omega)
-    assert not torch.allclose(results[0], results[1])
+@pytest.mark.parametrize("name", ["dwa", "uw", "imtl_l", "gradnorm", "go4align"])
+def test_informed_history_is_of_the_losses_as_they_are(name: str) -> None:
+    """A history of omega * losses would weigh a task less while its omega falls towards 1."""
+    options = {"window": 1} if name == "dwa" else {}
+    informed, plain = weighting(name, pi={}, **options), weighting(name, **options)
+    rows = torch.tensor([[1.0, 0.2], [0.0, 1.0]])
+    for lag in (0.9, 0.9, 0.05, 0.02, 0.0, 0.0):
+        given = Signals(
+            losses=losses(1.0, 1.0), jacobian=rows, performance=torch.tensor([1.0 - lag, 1.0])
+        )
+        weights, expected = informed.weights(given), plain.weights(given)
+        omega = informed.metrics["omega"]
+        assert isinstance(omega, Tensor)
+        torch.testing.assert_close(weights, expected * omega)
+    assert omega.tolist() == [1.0, 1.0]
 
 
 def test_informed_ls_weighs_by_omega_on_losses_alone() -> None:

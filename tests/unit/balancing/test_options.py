@@ -53,8 +53,6 @@ BAD = [
     ("rgb", {"interval": 0}),
     ("ls", {"pi": {"bound": 1.0}}),
     ("ls", {"pi": {"min_temperature": -1.0}}),
-    ("ls", {"pi": {"history": "none"}}),
-    ("mgda", {"pi": {"history": "raw"}}),
     ("ls", {"pi": {"temperature": 1.0}}),
     ("ls", {"pi": 3}),
     ("fixed", {}),

@@ -59,7 +59,11 @@ def test_both_paths_give_adam_the_same_step(layer_norm: bool) -> None:
         network = MultiHead(3, 6, 1, [12, 10], layer_norm=layer_norm)
         rows = torch.randn(3, 7, 6)
         balancer = Balancer(
-            method, network.shared_parameters(), network.head_parameters(), max_norm=1.0
+            method,
+            network.shared_parameters(),
+            network.head_parameters(),
+            max_norm=1.0,
+            head_task_dim=network.head_task_dim,
         )
         optimizer = torch.optim.Adam(network.parameters(), lr=0.1, eps=1.0, fused=True)
 

@@ -100,6 +100,44 @@ def test_published_mean_ranks() -> None:
     assert exact.sum() >= 11
 
 
+# What RGB adds to that table: its own rows and the mean rank of each in RGB's table 1.
+RGB_ROWS = {
+    "BILB4MTL": [38.04, 63.90, 0.5402, 0.2278, 24.70, 19.19, 29.97, 57.44, 69.69],
+    "ALIGNED": [40.82, 66.33, 0.5300, 0.2200, 25.19, 19.71, 28.88, 56.23, 68.54],
+    "GO4ALIGN": [40.42, 65.37, 0.5492, 0.2167, 24.76, 18.94, 30.54, 57.87, 69.84],
+    "CONSMTL": [40.33, 65.32, 0.5491, 0.2151, 24.35, 18.80, 31.06, 58.28, 70.31],
+    "RGB": [41.93, 67.56, 0.5294, 0.2237, 24.74, 19.30, 29.10, 56.71, 69.42],
+}
+RGB_RANKS = {
+    **{"STL": 11.89, "ALIGNED": 7.00, "GO4ALIGN": 5.11, "RGB": 4.89, "CONSMTL": 4.11},
+    "PIVRG": 3.89,
+}
+
+
+def test_rgb_s_table_ranks_single_tasks_and_is_flat_although_its_formula_is_nested() -> None:
+    rows = {"STL": STL, **{name: row[:9] for name, row in ROWS.items()}, **RGB_ROWS}
+    table, higher = np.array(list(rows.values())), np.array([h for row in HIGHER for h in row])
+    flat = dict(zip(rows, mean_ranks(table, higher), strict=True))
+    # Ties share their mean rank here, and their best one there: 18.80 stands twice.
+    assert {name: flat[name] for name in RGB_RANKS} == pytest.approx(RGB_RANKS, abs=0.06)
+    assert {n for n in RGB_RANKS if abs(flat[n] - RGB_RANKS[n]) < 0.006} >= {
+        "STL",
+        "RGB",
+        "ALIGNED",
+    }
+    tasks = [task for task, names in zip("sdn", NAMES, strict=True) for _ in names]
+    nested = dict(zip(rows, mean_ranks(table, higher, tasks), strict=True))
+    assert nested["RGB"] == pytest.approx(4.23, abs=0.006)
+    assert nested["PIVRG"] == pytest.approx(5.17, abs=0.006)
+
+
+def test_nested_ranks_are_means_within_tasks_first() -> None:
+    table = np.array([[1.0, 1.0, 9.0], [2.0, 2.0, 5.0]])
+    lower = np.zeros(3, dtype=bool)
+    assert mean_ranks(table, lower).tolist() == pytest.approx([4 / 3, 5 / 3])
+    assert mean_ranks(table, lower, ["a", "a", "b"]).tolist() == [1.5, 1.5]
+
+
 def test_cityscapes_and_one_metric_per_task_agree_in_both_definitions() -> None:
     tasks = TASKS[:2]
     baseline = {"seg": {"miou": 74.01, "pixacc": 93.16}, "depth": {"abs": 0.0125, "rel": 27.77}}

@@ -161,10 +161,10 @@ def test_a_single_task_trains_trunk_and_own_head_only() -> None:
     assert any(".trunk." in name for name in changed)
 
 
-@pytest.mark.parametrize("method", ["ls", "nash_mtl"])
+@pytest.mark.parametrize("method", ["rlw", "nash_mtl"])
 def test_heads_can_be_scaled_like_their_tasks(method: str) -> None:
     grads = {}
-    for scaling in ("unit", "weights"):
+    for scaling in ("unit", "weights", "auto"):
         config = BalanceConfig(head_scaling=scaling)  # type: ignore[arg-type]
         learner = Learner(PROBLEM, PROBLEM.recipe, method, {}, config=config, seed=0, device=CPU)
         weights = step(learner)["weights"]
@@ -173,6 +173,7 @@ def test_heads_can_be_scaled_like_their_tasks(method: str) -> None:
         ]
     for i in range(2):
         assert torch.allclose(grads["weights"][i], grads["unit"][i] * weights[i], rtol=1e-5)
+        assert torch.equal(grads["auto"][i], grads["weights" if method == "rlw" else "unit"][i])
 
 
 def test_a_loss_that_is_not_finite_changes_nothing() -> None:
