@@ -298,7 +298,11 @@ def test_the_age_of_policies_is_logged(fake_tasks: TaskSet) -> None:
         workers.answer = remembered  # type: ignore[method-assign]
         trainer.updates = Counted(lambda: None)  # type: ignore[assignment]
         trainer.run()
-        records = read_jsonl(trainer.directory.path / "timing.jsonl")
+        for updates in (3, 8, 4):
+            trainer.telemetry.lagged(updates)
+        trainer.telemetry.report(0)
+        *records, last = read_jsonl(trainer.directory.path / "timing.jsonl")
+    assert (last["system/policy_lag_max"], last["system/policy_lag_updates"]) == (8, 5.0)
     lags = [record["system/policy_lag_max"] for record in records]
     # A record is written in every turn, and a turn of `sync` takes one rollout in.
     assert [lag for lag in lags if lag] == [lag for lag in expected if lag]
