@@ -126,6 +126,7 @@ def _exit_code(error: Exception) -> int | None:
 
 
 def _train(options: argparse.Namespace) -> int:
+    from mtrl.balancing import arm_name
     from mtrl.config import ConfigError, resolve
     from mtrl.distributed import launch
     from mtrl.distributed.config import TrainConfig
@@ -153,7 +154,8 @@ def _train(options: argparse.Namespace) -> int:
             _, initial = checkpoint.load_latest(source.checkpoints)
             _refusing(launch.check_initial, resolved.config, initial)
         config = resolved.config
-        base, name = Path(config.run.directory), f"{config.run.name}-{config.method}"
+        arm = arm_name(config.method, config.method_options)
+        base, name = Path(config.run.directory), f"{config.run.name}-{arm}"
         run = RunDirectory.create(base, name, config.seed, resolved.to_yaml())
     config = resolved.config
 

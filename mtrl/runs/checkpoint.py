@@ -22,7 +22,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-FORMAT = 2  # 2: stacked networks (decision D15)
+FORMAT = 3  # 2: stacked networks (decision D15); 3: windows of success rates (D12)
 _TENSOR = "$tensor"
 _ITEMS = "$items"
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+import torch
 from torch import Tensor
 
 from mtrl.balancing.base import Needs, Weighting
@@ -25,6 +28,7 @@ class PIVRG(Weighting):
     Args:
         min_temperature: tau*, percentage points; the paper uses 10, 20 or 100 by benchmark.
         bound: s, the largest ratio of two omegas; the paper uses 1.8 or 2.
+        omega: `performance`, or `one` for every task: the control that tells what performance adds.
         solver: `newton` on the host, `device` for CUDA graphs, or `scipy`, the published reference.
         ridge: added to the diagonal of the cosines (not by `scipy`).
     """
@@ -46,6 +50,7 @@ class PIVRG(Weighting):
         seed: int = 0,
         min_temperature: float = 10.0,
         bound: float = 2.0,
+        omega: Literal["performance", "one"] = "performance",
         solver: BarrierSolver = "newton",
         ridge: float = 1e-14,
     ) -> None:
@@ -54,7 +59,12 @@ class PIVRG(Weighting):
             raise ValueError(f"`min_temperature` should be positive. Found {min_temperature}.")
         if bound <= 1:
             raise ValueError(f"`bound` should be above 1. Found {bound}. The paper uses 2.")
+        if omega not in ("performance", "one"):
+            raise ValueError(f"`omega` should be performance or one. Found {omega!r}.")
         check_solver(solver, ridge)
+        self.omega = omega
+        if omega == "one":
+            self.needs = Needs.GRAMIAN
         self.min_temperature = min_temperature
         self.bound = bound
         self.solver: BarrierSolver = solver
@@ -63,8 +73,11 @@ class PIVRG(Weighting):
 
     def task_weights(self, signals: Signals) -> Tensor:
         """The solution a, `[m]`; zero for a task whose gradient is zero."""
-        omega = performance_weights(
-            signals.performance, min_temperature=self.min_temperature, bound=self.bound
-        ).to(signals.gramian.device)
+        if self.omega == "one":
+            omega = torch.ones(self.num_tasks, dtype=torch.float64, device=signals.gramian.device)
+        else:
+            omega = performance_weights(
+                signals.performance, min_temperature=self.min_temperature, bound=self.bound
+            ).to(signals.gramian.device)
         self.metrics["omega"] = omega
         return solve_barrier(self, signals.gramian, omega.sqrt(), 0.5, self.solver, self.ridge)
