@@ -43,5 +43,5 @@ def test_what_is_wrong_is_named(tmp_path: Path, content: str, parts: list[str]) 
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="nowhere.json"):
+    with pytest.raises(ValueError, match=r"nowhere\.json"):
         read_baseline(tmp_path / "nowhere.json", NAMES)
