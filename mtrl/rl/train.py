@@ -115,7 +115,6 @@ class Trainer:
         self.telemetry.wall_s = state["trainer"]["wall_s"]
         self.telemetry.gramians.truncate(self.schedule.updates)
         self.updates.forget()
-        self._update_performance()
 
     def run(self) -> Outcome:
         """Train to the end, or until a signal asks to stop.
@@ -154,8 +153,6 @@ class Trainer:
         with self.telemetry.timed("ingest"):
             for rollout in rollouts:
                 self._ingest(rollout)
-        if rollouts:
-            self._update_performance()
 
     def _ingest(self, rollout: Rollout) -> None:
         self.schedule.received(rollout.worker, rollout.env_steps)
@@ -205,11 +202,8 @@ class Trainer:
                     self.updates.performance,
                 )
 
-    def _update_performance(self) -> None:
-        """Show the balancing methods how the tasks are doing."""
-        self.updates.set_performance(self.performance.tensor(self.agent.device))
-
     def _prepare_networks(self) -> None:
+        """What is due before updates: reward scales, a reset, what methods read of performance."""
         if not self.scaled:
             self.agent.set_reward_scale(self.replay.reward_means())
             self.scaled = True
@@ -221,10 +215,10 @@ class Trainer:
             if self.schedule.env_steps >= due_at:
                 self.agent.reset_networks()
                 self.performance.networks_reset(self.schedule.updates)
-                self._update_performance()
                 self.agent.set_reward_scale(self.replay.reward_means())
                 self.schedule.extra_updates += self.agent.config.updates_after_reset
                 self.telemetry.counts["resets"] += 1
+        self.updates.set_performance(self.performance.tensor(self.agent.device))
 
     def _publish(self) -> None:
         first = self._published < 0
@@ -262,7 +256,6 @@ class Trainer:
     def _take_evaluation(self, env_steps: int, evaluation: Evaluation, kind: str = "eval") -> None:
         if kind == "eval":
             self.performance.evaluated(evaluation, env_steps)
-            self._update_performance()
         content = evaluation.to_json(self.tasks.names) | {"at_env_steps": env_steps}
         name = "final" if kind == "final" else f"step_{env_steps:012d}"
         self.directory.write_json(f"eval/{name}.json", content)
