@@ -139,6 +139,7 @@ def _resume(options: argparse.Namespace) -> tuple[RunDirectory, Resolved, dict[s
 
 
 def _train(options: argparse.Namespace) -> int:
+    from mtrl.balancing import arm_name
     from mtrl.distributed import session
     from mtrl.runs.directory import RunDirectory
     from mtrl.runs.naming import find_run
@@ -163,7 +164,8 @@ def _train(options: argparse.Namespace) -> int:
             _, initial = checkpoint.load_latest(source.checkpoints)
             _refusing(launch.check_initial, resolved.config, initial)
         config = resolved.config
-        base, name = Path(config.run.directory), f"{config.run.name}-{config.method}"
+        arm = arm_name(config.method, config.method_options)
+        base, name = Path(config.run.directory), f"{config.run.name}-{arm}"
         run = RunDirectory.create(base, name, config.seed, resolved.to_yaml())
     config = resolved.config
 

@@ -65,11 +65,13 @@ __all__ = [
     "Signals",
     "TaskGradients",
     "Weighting",
+    "arm_name",
     "build",
     "check_options",
     "method_class",
     "method_options",
     "needs_positive_losses",
+    "reads_performance",
     "task_gradients",
 ]
 
@@ -176,6 +178,22 @@ def needs_positive_losses(name: str, options: Mapping[str, object]) -> bool:
     options = {**method_class(name).example_options, **options}
     tasks = method_class(name).example_tasks(options)
     return _make(name, tasks, 2, 0, options).positive_losses
+
+
+def reads_performance(name: str, options: Mapping[str, object]) -> bool:
+    """Whether a method with these options reads how well the tasks are doing."""
+    options = {**method_class(name).example_options, **options}
+    method = _make(name, method_class(name).example_tasks(options), 2, 0, options)
+    return Needs.PERFORMANCE in method.needs
+
+
+def arm_name(name: str, options: Mapping[str, object]) -> str:
+    """A method as an arm of a comparison: its name, with `omega-one` where options say `omega: one`.
+
+    A method with omega = 1 is the control of the same method with performance; runs and tables keep
+    the two apart.
+    """
+    return f"{name}-omega-one" if options.get("omega") == "one" else name
 
 
 def _make(

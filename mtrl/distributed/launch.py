@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from mtrl.balancing import check_options, method_class
+from mtrl.balancing import check_options, method_class, reads_performance
 from mtrl.balancing.base import Weighting
 from mtrl.distributed.config import TrainConfig
 from mtrl.distributed.session import check_cluster, describe, ray_session
@@ -17,6 +18,7 @@ from mtrl.distributed.waiting import to_stderr
 from mtrl.envs import TaskSet, load_tasks, task_names
 from mtrl.networks import check_architecture
 from mtrl.rl.actor import flat_weights
+from mtrl.rl.baseline import read_baseline
 from mtrl.rl.collector import Collector, LocalCollector
 from mtrl.rl.evaluate import Evaluation, Evaluator, LocalEvaluator
 from mtrl.rl.memory import keep_freed_memory
@@ -53,14 +55,42 @@ def check(config: TrainConfig) -> None:
             f"`balancing.head_scaling: weights` needs a method with task weights; {config.method!r}"
             " works on coordinates. Use `auto`."
         )
-    evaluated = config.balancing.performance == "evaluation"
-    if evaluated and config.evaluation.interval_env_steps == 0:
-        raise ValueError(
-            "`balancing.performance: evaluation` needs periodic evaluations;"
-            " `evaluation.interval_env_steps` is 0. Set an interval, or use `training`."
-        )
+    _check_performance(config)
     check_device(config.device)
     check_precision(config.precision, pick_device(config.device))
+
+
+def _check_performance(config: TrainConfig) -> None:
+    """Whether the success rates that a method asks for can ever be known."""
+    names, balancing, evaluation = task_names(config.env.tasks), config.balancing, config.evaluation
+    if balancing.baseline:
+        read_baseline(Path(balancing.baseline), names)
+    actor = actor_method(config.method, config.method_options, balancing)
+    if not (
+        reads_performance(config.method, config.method_options)
+        or (actor != config.method and reads_performance(actor, {}))
+    ):
+        return
+    window = balancing.window_env_steps
+    if balancing.performance == "evaluation":
+        if evaluation.interval_env_steps == 0:
+            raise ValueError(
+                "`balancing.performance: evaluation` needs periodic evaluations;"
+                " `evaluation.interval_env_steps` is 0. Set an interval, or use `training`."
+            )
+        goals = min(evaluation.goals, config.env.num_goals)
+        episodes = goals * -(-window // evaluation.interval_env_steps)
+        remedy = "evaluate more goals or more often"
+    else:
+        round_env_steps = config.collect.round_env_steps(len(names), config.env.horizon)
+        episodes = max(window, round_env_steps) // (len(names) * config.env.horizon)
+        remedy = "raise `balancing.window_env_steps`"
+    if episodes < balancing.min_episodes:
+        raise ValueError(
+            f"{config.method!r} reads success rates of at least `balancing.min_episodes`"
+            f" ({balancing.min_episodes}) episodes per task, and `balancing.window_env_steps` ({window})"
+            f" holds {episodes}: every omega would stay 1. Lower `balancing.min_episodes`, or {remedy}."
+        )
 
 
 def check_initial(config: TrainConfig, initial: dict[str, Any]) -> None:
@@ -131,9 +161,7 @@ def train(
         stack.callback(collector.close)
         stack.callback(evaluator.close)
         schedule = Schedule(config.schedule, config.collect.rollout_env_steps(len(tasks)))
-        performance = PerformanceTracker(
-            len(tasks), config.balancing.window, config.balancing.performance
-        )
+        performance = _performance(config, tasks, run)
         telemetry = Telemetry(
             run=run,
             log=log,
@@ -198,6 +226,27 @@ def _agent(config: TrainConfig, tasks: TaskSet, device: torch.device) -> MultiTa
         precision=config.precision,
         seed=config.seed,
     )
+
+
+def _performance(config: TrainConfig, tasks: TaskSet, run: RunDirectory) -> PerformanceTracker:
+    balancing = config.balancing
+    return PerformanceTracker(
+        len(tasks),
+        balancing.window_env_steps,
+        round_env_steps=config.collect.round_env_steps(len(tasks), config.env.horizon),
+        source=balancing.performance,
+        smoothing=balancing.smoothing,
+        min_episodes=balancing.min_episodes,
+        baseline=_baseline(balancing.baseline, tasks, run) if balancing.baseline else None,
+    )
+
+
+def _baseline(path: str, tasks: TaskSet, run: RunDirectory) -> list[float]:
+    """The run's own copy once it has one, so that a resumed run compares with the same numbers."""
+    kept = run.path / "baseline.json"
+    if not kept.exists():
+        run.write_json(kept.name, read_baseline(Path(path), tasks.names))
+    return list(read_baseline(kept, tasks.names).values())
 
 
 def _replay(config: TrainConfig, tasks: TaskSet, device: torch.device) -> Replay:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from mtrl.balancing import arm_name
 from mtrl.runs.directory import RunDirectory, RunDirectoryError
 from mtrl.runs.metrics import read_jsonl
 
@@ -42,7 +43,7 @@ def summarise(run: RunDirectory) -> dict[str, Any]:
     ]
     return {
         "name": run.path.name,
-        "method": config["method"],
+        "method": arm_name(config["method"], config["method_options"]),
         "seed": config["seed"],
         "trained": config["schedule"]["total_env_steps"] > 0,
         "final": {key: final[key] for key in ("mean_success_rate", "success_rate", "goals")},

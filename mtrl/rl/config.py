@@ -95,16 +95,25 @@ class BalancingConfig:
             (`auto`).
         actor_method: the actor's balancing method; `same` as the critic's, or `ls` where that one needs
             positive losses, which the actor's are not.
-        performance: what performance-informed methods read: the success rate over the last training
-            episodes (`training`) or the last evaluation (`evaluation`).
-        window: training episodes per task that the success rate is taken over.
+        performance: what performance-informed methods read: success rates of `training` episodes, of
+            the exploring policies, or of periodic evaluations (`evaluation`), of deterministic ones.
+        window_env_steps: environment steps, over all tasks and workers, whose episodes count. Where
+            one episode of every environment takes longer, the training window is that long.
+        min_episodes: a task with fewer in the window says nothing: its omega is 1.
+        smoothing: `shared_prior` pulls the tasks' rates together as far as chance alone may have parted
+            them (`mtrl.rl.success_rate`); `none` takes successes / episodes, as published.
+        baseline: JSON file of the success rate of every task when trained alone, which performance is
+            compared with (`mtrl.rl.baseline`); empty compares with 1. The run keeps a copy.
     """
 
     clip: Literal["separate", "joint"] = "separate"
     head_scaling: Literal["auto", "unit", "weights"] = "auto"
     actor_method: str = "same"
     performance: Literal["training", "evaluation"] = "training"
-    window: Annotated[int, Ge(1)] = 20
+    window_env_steps: Annotated[int, Ge(1)] = 500_000
+    min_episodes: Annotated[int, Ge(1)] = 10
+    smoothing: Literal["shared_prior", "none"] = "shared_prior"
+    baseline: str = ""
 
 
 @dataclass(frozen=True)
@@ -152,6 +161,10 @@ class CollectConfig:
     rollout_steps: Annotated[int, Ge(1), Le(10_000)] = 200
     in_flight: Annotated[int, Ge(1), Le(8)] = 2
     max_restarts: Annotated[int, Ge(0)] = 20
+
+    def round_env_steps(self, num_tasks: int, horizon: int) -> int:
+        """Environment steps in which every environment of every worker finishes an episode."""
+        return self.num_workers * self.envs_per_task * num_tasks * horizon
 
     def rollout_env_steps(self, num_tasks: int) -> int:
         """Environment steps in one rollout of one worker."""

@@ -18,6 +18,8 @@ class Episode:
         length: steps.
         partial: the episode was cut short to stagger resets; it says nothing about success.
         diverged: the simulator's state became non-finite.
+        policy_version: the oldest policy that acted in it, in updates that it had seen; -1 for random
+            actions.
     """
 
     success: bool
@@ -25,6 +27,7 @@ class Episode:
     length: int
     partial: bool = False
     diverged: bool = False
+    policy_version: int = 0
 
 
 @dataclass(frozen=True, slots=True)

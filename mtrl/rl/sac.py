@@ -108,7 +108,11 @@ class MultiTaskSAC:
         return self.updates % self.config.actor_interval == 0
 
     def update(
-        self, batch: Batch, performance: Tensor | None = None, *, record: bool = False
+        self,
+        batch: Batch,
+        performance: Tensor | Performance | None = None,
+        *,
+        record: bool = False,
     ) -> Metrics:
         """One step of the critics, every `actor_interval` steps also of actor and temperatures.
 
@@ -116,7 +120,8 @@ class MultiTaskSAC:
 
         Args:
             batch: `[m, b, ...]`.
-            performance: `[m]` success rates for methods that read them; NaN where unknown.
+            performance: `[m]` success rates for methods that read them, NaN where unknown; critic and
+                actor see the same.
             record: also measure conflict and keep the Gramians (`Balancer.backward`).
 
         Returns:
@@ -127,7 +132,7 @@ class MultiTaskSAC:
         return metrics
 
     def step(
-        self, batch: Batch, performance: Tensor | None, *, actor: bool, record: bool
+        self, batch: Batch, performance: Tensor | Performance | None, *, actor: bool, record: bool
     ) -> Metrics:
         """The device's part of :meth:`update`: it may be recorded and replayed, so it counts nothing."""
         known = None if performance is None else Performance.of(performance)

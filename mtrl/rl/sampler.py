@@ -27,9 +27,17 @@ class _Trace:
     total_reward: float = 0.0
     length: int = 0
     success: bool = False
+    policy_version: int = -1  # at its first step
 
     def summary(self, *, diverged: bool = False) -> Episode:
-        return Episode(self.success, self.total_reward, self.length, self.partial, diverged)
+        return Episode(
+            self.success,
+            self.total_reward,
+            self.length,
+            self.partial,
+            diverged,
+            self.policy_version,
+        )
 
 
 _Rows = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
@@ -138,8 +146,11 @@ class Sampler:
         clock = {"policy": 0.0, "simulation": 0.0, "reset": 0.0}
         fragments: list[list[Fragment]] = [[] for _ in self.envs]
         buffers = _Buffers(steps, self.obs, self.action_dim)
+        version = -1 if explore == "uniform" else self.policy.version
         for trace in self.traces:
             trace.start = 0
+            if trace.length == 0:
+                trace.policy_version = version
         if explore == "uniform":
             draws = self.rng.uniform(-1.0, 1.0, buffers.action.shape).astype(np.float32)
         else:
@@ -161,7 +172,9 @@ class Sampler:
                     fragments[i].append(fragment)
                     before = time.perf_counter()
                     task = self.traces[i].task
-                    self.traces[i] = _Trace(task, env.horizon, partial=False, start=step + 1)
+                    self.traces[i] = _Trace(
+                        task, env.horizon, False, step + 1, policy_version=version
+                    )
                     buffers.obs[step + 1, i], _ = env.reset()
                     spent = time.perf_counter() - before
                     clock["reset"] += spent
@@ -176,7 +189,7 @@ class Sampler:
             worker=self.worker,
             incarnation=self.incarnation,
             sequence=sequence,
-            policy_version=-1 if explore == "uniform" else self.policy.version,
+            policy_version=version,
             env_steps=steps * len(self.envs),
             fragments=[fragment for pieces in fragments for fragment in pieces],
             seconds=clock,

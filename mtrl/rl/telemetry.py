@@ -131,6 +131,8 @@ class Telemetry:
         values["charts/mean_success_rate"] = mean_known(success)
         values["charts/{task}_success_rate"] = success
         values["charts/{task}_return"] = self.performance.mean_returns()
+        values["performance/success_rate"] = self.performance.rates()
+        values["performance/standard_error"] = self.performance.standard_errors()
         values["performance/count"] = self.performance.counts()
         values["performance/age"] = self.performance.ages(self.schedule.env_steps)
         values["system/diverged_episodes"] = self.counts["diverged"]

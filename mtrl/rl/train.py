@@ -64,7 +64,10 @@ class Trainer:
     ) -> None:
         self.tasks, self.agent, self.replay = tasks, agent, replay
         self.updates = Updates(
-            agent, replay, tapes=cuda_tapes(agent, replay) if cuda_graphs else None
+            agent,
+            replay,
+            baseline=performance.baseline,
+            tapes=cuda_tapes(agent, replay) if cuda_graphs else None,
         )
         self.export = WeightExport(agent.actor)
         self.schedule, self.performance = schedule, performance
@@ -73,7 +76,6 @@ class Trainer:
         self.config, self.evaluation, self.in_flight = config, evaluation, in_flight
         self.sync = schedule.config.mode == "sync"
         self.scaled = False
-        self._perceive()
         self._published = self._acting = -1  # versions: the last on its way, the last given out
         self._writer = checkpoint.Writer(run.checkpoints, keep=config.keep_checkpoints)
         self._saving = Saving(config.checkpoint_interval_s)
@@ -115,7 +117,6 @@ class Trainer:
         self.telemetry.wall_s = state["trainer"]["wall_s"]
         self.telemetry.gramians.truncate(self.schedule.updates)
         self.updates.forget()
-        self._perceive()
 
     def run(self) -> Outcome:
         """Train to the end, or until a signal asks to stop.
@@ -162,8 +163,6 @@ class Trainer:
             for rollout in rollouts:
                 with self._saving.changing():
                     self._ingest(rollout)
-        if rollouts and self.performance.source == "training":
-            self._perceive()
 
     def _ingest(self, rollout: Rollout) -> None:
         self.schedule.received(rollout.worker, rollout.env_steps)
@@ -172,7 +171,9 @@ class Trainer:
             if fragment.episode is not None:
                 self.telemetry.counts["episodes"] += 1
                 self.telemetry.counts["diverged"] += fragment.episode.diverged
-                self.performance.update(fragment.task, fragment.episode, self.schedule.env_steps)
+                self.performance.episode_ended(
+                    fragment.task, fragment.episode, self.schedule.env_steps
+                )
         for part, spent in rollout.seconds.items():
             self.telemetry.add_seconds(f"worker_{part}", spent)
         if rollout.policy_version >= 0:
@@ -217,11 +218,8 @@ class Trainer:
                     self.updates.performance,
                 )
 
-    def _perceive(self) -> None:
-        """Show the balancing methods how the tasks are doing."""
-        self.updates.set_performance(self.performance.tensor(self.agent.device))
-
     def _prepare_networks(self) -> None:
+        """What is due before updates: reward scales, a reset, what methods read of performance."""
         if not self.scaled:
             self._check_data()
             self.agent.set_reward_scale(self.replay.reward_means())
@@ -233,9 +231,11 @@ class Trainer:
             )
             if self.schedule.env_steps >= due_at:
                 self.agent.reset_networks()
+                self.performance.networks_reset(self.schedule.updates)
                 self.agent.set_reward_scale(self.replay.reward_means())
                 self.schedule.extra_updates += self.agent.config.updates_after_reset
                 self.telemetry.counts["resets"] += 1
+        self.updates.set_performance(self.performance.tensor(self.agent.device))
 
     def _check_data(self) -> None:
         """Whether there is something to learn from, for every task; rings never get empty again."""
@@ -284,9 +284,7 @@ class Trainer:
 
     def _take_evaluation(self, env_steps: int, evaluation: Evaluation, kind: str = "eval") -> None:
         if kind == "eval":
-            self.performance.set_evaluation(evaluation.success_rate, env_steps)
-            if self.performance.source == "evaluation":
-                self._perceive()
+            self.performance.evaluated(evaluation, env_steps)
         content = evaluation.to_json(self.tasks.names) | {"at_env_steps": env_steps}
         name = "final" if kind == "final" else f"step_{env_steps:012d}"
         self.directory.write_json(f"eval/{name}.json", content)

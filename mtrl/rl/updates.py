@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from mtrl.balancing import Performance
 from mtrl.rl.recording import CudaTape, Recording, Tape
 from mtrl.rl.replay import Batch, Replay
 from mtrl.rl.sac import Metrics, MultiTaskSAC
@@ -28,6 +29,7 @@ class Updates:
 
     Args:
         agent, replay: changed by every call.
+        baseline: `[m]` single-task success rates that performance is compared with; None is 1.
         tapes: makes what a recording is made of; None runs every update call by call.
 
     Attributes:
@@ -39,6 +41,7 @@ class Updates:
         agent: MultiTaskSAC,
         replay: Replay,
         *,
+        baseline: Sequence[float] | None = None,
         tapes: Callable[[], Callable[[], Tape]] | None = None,
     ) -> None:
         self.agent, self.replay = agent, replay
@@ -46,6 +49,9 @@ class Updates:
         self._tapes = tapes
         self._recordings: dict[bool, Recording[tuple[Metrics, Batch]]] = {}
         self.performance = torch.full((replay.num_tasks,), torch.nan, device=agent.device)
+        self._baseline: Tensor | float = 1.0
+        if baseline is not None:
+            self._baseline = torch.tensor(baseline, dtype=torch.float32, device=agent.device)
         self._seen = {True: 0, False: 0}  # updates call by call of each form
         self._seconds = {"sampling": 0.0, "recorded": 0.0, "balancing": 0.0}
 
@@ -136,7 +142,8 @@ class Updates:
         start = time.perf_counter()
         batch = self.replay.sample(self.agent.config.batch_size)
         self._seconds["sampling"] += time.perf_counter() - start
-        metrics = self.agent.step(batch, self.performance, actor=actor, record=record)
+        performance = Performance(self.performance, self._baseline)
+        metrics = self.agent.step(batch, performance, actor=actor, record=record)
         self.guard.watch(metrics)
         return metrics, batch
 

@@ -26,7 +26,8 @@ from torch import Tensor
 
 from mtrl.errors import MtrlError
 
-# 2: stacked networks (decision D15); 3: the log keeps the offsets of its files, layers are modules.
+# 2: stacked networks (decision D15); 3: the log keeps the offsets of its files, layers
+# are modules, windows of success rates.
 FORMAT = 3
 _OLD = ".old"  # of a checkpoint whose step is being saved again
 _WRITING = ".writing"  # the folder of a checkpoint that is not whole yet

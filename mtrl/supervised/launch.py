@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from mtrl.balancing import METHODS, check_options, method_class
+from mtrl.balancing import METHODS, arm_name, check_options, method_class
 from mtrl.balancing.base import Weighting
 from mtrl.errors import USAGE, MtrlError, suggest
 from mtrl.runs.device import check_device, pick_device
@@ -106,7 +106,8 @@ def expand(config: SupervisedConfig) -> list[SupervisedConfig]:
 def run_name(config: SupervisedConfig) -> str:
     """What a run directory's name begins with."""
     name = config.run.name or config.problem.rpartition(":")[2].lower()
-    return f"{name}-{config.method}" + ("" if config.task == "all" else f"-{config.task}")
+    arm = arm_name(config.method, config.method_options)
+    return f"{name}-{arm}" + ("" if config.task == "all" else f"-{config.task}")
 
 
 def train(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+import torch
 from torch import Tensor
 
 from mtrl.balancing.base import Needs, Weighting
@@ -31,6 +34,7 @@ class PIVRG(Weighting):
         bound: s, the largest ratio of two omegas. The paper prints ranges of the lower and the upper
             bound of omega only, [0.5, 0.8] and [1.2, 2]; released code uses 2 (NYUv2, CelebA) or 1.8
             (Cityscapes, QM9). No values for RL are published.
+        omega: `performance`, or `one` for every task: the control that tells what performance adds.
         solver: `newton` on the host, `device` for CUDA graphs, or `scipy`, the published reference.
         ridge: added to the diagonal of the cosines (not by `scipy`).
     """
@@ -55,6 +59,7 @@ class PIVRG(Weighting):
         seed: int = 0,
         min_temperature: float = 10.0,
         bound: float = 2.0,
+        omega: Literal["performance", "one"] = "performance",
         solver: BarrierSolver = "newton",
         ridge: float = 1e-14,
     ) -> None:
@@ -63,7 +68,12 @@ class PIVRG(Weighting):
             raise ValueError(f"`min_temperature` should be positive. Found {min_temperature}.")
         if bound <= 1:
             raise ValueError(f"`bound` should be above 1. Found {bound}. The default is 2.")
+        if omega not in ("performance", "one"):
+            raise ValueError(f"`omega` should be performance or one. Found {omega!r}.")
         check_solver(solver, ridge)
+        self.omega = omega
+        if omega == "one":
+            self.needs = Needs.GRAMIAN
         self.min_temperature = min_temperature
         self.bound = bound
         self.solver: BarrierSolver = solver
@@ -72,13 +82,15 @@ class PIVRG(Weighting):
 
     def task_weights(self, signals: Signals) -> Tensor:
         """The solution a, `[m]`; zero for a task whose gradient is zero."""
-        performance = signals.performance
-        omega = performance_weights(
-            performance, min_temperature=self.min_temperature, bound=self.bound
-        ).to(signals.gramian.device)
+        if self.omega == "one":
+            omega = torch.ones(self.num_tasks, dtype=torch.float64, device=signals.gramian.device)
+        else:
+            omega = performance_weights(
+                signals.performance, min_temperature=self.min_temperature, bound=self.bound
+            ).to(signals.gramian.device)
         self.metrics["omega"] = omega
-        if signals.record:
+        if signals.record and self.omega == "performance":
             self.metrics |= omega_measures(
-                performance, min_temperature=self.min_temperature, bound=self.bound
+                signals.performance, min_temperature=self.min_temperature, bound=self.bound
             )
         return solve_barrier(self, signals.gramian, omega.sqrt(), 0.5, self.solver, self.ridge)

@@ -10,7 +10,7 @@ import torch
 from scipy.optimize import least_squares
 from torch import Tensor
 
-from mtrl.balancing import Performance, Signals, Weighting, build
+from mtrl.balancing import Performance, Signals, Weighting, arm_name, build
 from mtrl.balancing.methods.moco import project_on_simplex
 from mtrl.balancing.omega import performance_weights
 from mtrl.balancing.projections import vaccinate
@@ -104,6 +104,20 @@ def test_pivrg_solves_its_equations_and_keeps_the_published_solver() -> None:
     target = (method.metrics["omega"] / weights).sqrt()  # type: ignore[operator]
     torch.testing.assert_close(given.gramian @ weights, target, rtol=1e-8, atol=0)
     torch.testing.assert_close(weights, published.weights(given), rtol=1e-4, atol=0)
+
+
+def test_pivrg_with_omega_one_is_its_control() -> None:
+    jacobian = rows()
+    control, informed = build("pivrg", 4, 12, omega="one"), build("pivrg", 4, 12)
+    assert isinstance(control, Weighting) and isinstance(informed, Weighting)
+    weights = control.weights(Signals(jacobian=jacobian))  # it reads no performance
+    equal = informed.weights(Signals(jacobian=jacobian, performance=torch.full((4,), 0.3)))
+    torch.testing.assert_close(weights, equal, rtol=0, atol=0)
+    assert control.metrics["omega"].tolist() == [1.0] * 4  # type: ignore[union-attr]
+    with pytest.raises(ValueError, match="performance or one"):
+        build("pivrg", 4, 12, omega="two")
+    assert arm_name("pivrg", {"omega": "one"}) == "pivrg-omega-one"
+    assert arm_name("pivrg", {"omega": "performance"}) == arm_name("pivrg", {}) == "pivrg"
 
 
 # -- SAM-GS -------------------------------------------------------------------------------------

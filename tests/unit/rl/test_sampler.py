@@ -48,6 +48,31 @@ def test_fragments_join_within_episodes_and_not_across(fake_tasks: TaskSet) -> N
     assert set(others) == {fake_tasks.horizon}
 
 
+def test_an_episode_is_of_the_policy_at_its_first_step(fake_tasks: TaskSet) -> None:
+    sampler = make_sampler(fake_tasks)
+    expected: list[int] = []
+    found: list[int] = []
+    taken, start, version = 0, 0, -1
+    for sequence in range(9):
+        sampler.policy.version = sequence
+        uniform = sequence < 2
+        acting = -1 if uniform else sequence
+        version = acting if taken == start else version
+        rollout = sampler.rollout(13, sequence, explore="uniform" if uniform else "policy")
+        assert rollout.policy_version == acting
+        for fragment in rollout.fragments:
+            if fragment.task != 1:
+                continue
+            taken += len(fragment)
+            if fragment.episode is not None:
+                found.append(fragment.episode.policy_version)
+                expected.append(version)
+                start, version = taken, acting
+    assert found == expected
+    assert expected[:2] == [-1, -1]
+    assert len(set(expected)) > 3
+
+
 def test_the_successor_at_a_time_limit_is_the_true_one(fake_tasks: TaskSet) -> None:
     for fragment in of_task(make_sampler(fake_tasks), 0, rollouts=6, steps=13):
         moves = np.diff(fragment.obs[:, :2], axis=0)

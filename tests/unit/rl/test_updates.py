@@ -27,6 +27,7 @@ from tests.op_tape import OpTape
 M = 3
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in METHODS} | {
     "pivrg, device": ("pivrg", {"solver": "device"}),
+    "pivrg, omega one": ("pivrg", {"omega": "one"}),
     "nash_mtl, device": ("nash_mtl", {"solver": "device"}),
     "nash_mtl, every third": ("nash_mtl", {"update_every": 3}),
     "fairgrad, device, informed": ("fairgrad", {"solver": "device", "pi": {}}),
