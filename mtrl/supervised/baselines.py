@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mtrl.supervised.config import SupervisedConfig
-from mtrl.supervised.problem import Problem
+from mtrl.supervised.problem import Benchmark
 from mtrl.supervised.trainer import Baseline, Outcome
 
 
@@ -23,7 +23,7 @@ def write_baseline(path: Path, config: SupervisedConfig, outcomes: Mapping[str, 
     return path
 
 
-def read_baseline(config: SupervisedConfig, problem: Problem) -> Baseline:
+def read_baseline(config: SupervisedConfig, problem: Benchmark) -> Baseline:
     """Single-task results from files, each metric averaged over the files that have it.
 
     Raises:

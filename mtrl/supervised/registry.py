@@ -10,11 +10,11 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from mtrl.supervised.config import SupervisedConfig
-from mtrl.supervised.problem import Problem
+from mtrl.supervised.problem import Benchmark, Problem
 from mtrl.supervised.problems import PROBLEMS
 
 
-def make_problem(config: SupervisedConfig) -> Problem:
+def make_problem(config: SupervisedConfig) -> Benchmark:
     """The benchmark with its options.
 
     Raises:
@@ -49,7 +49,7 @@ def make_problem(config: SupervisedConfig) -> Problem:
         ) from error
 
 
-def _problem_class(name: str) -> type[Problem]:
+def _problem_class(name: str) -> type[Benchmark]:
     if name in PROBLEMS:
         return PROBLEMS[name]
     file, separator, attribute = name.rpartition(":")

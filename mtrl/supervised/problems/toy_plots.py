@@ -60,14 +60,25 @@ def draw_run(problem: Toy, run: Path) -> list[Path]:
     return list(figures)
 
 
-def draw_methods(problem: Toy, runs: Mapping[str, Path], picture: Path) -> Path | None:
+def paths_of_runs(problem: Toy, runs: Mapping[str, Path]) -> dict[str, list[np.ndarray]]:
+    """The logged paths of several runs, those that logged nothing left out."""
+    logs = {name: read_jsonl(run / "metrics.jsonl") for name, run in runs.items()}
+    return {name: paths_of(problem, records) for name, records in logs.items() if records}
+
+
+def draw_methods(
+    problem: Toy, paths: Mapping[str, Sequence[np.ndarray]], picture: Path
+) -> Path | None:
     """Draw the paths of several methods, a panel each, and count the starts that arrive.
 
+    Args:
+        problem: the surface and its starts.
+        paths: of each method, from every start `[points, 2]`.
+        picture: the file to write.
+
     Returns:
-        `picture`, or None where nothing was logged or matplotlib is not installed.
+        `picture`, or None where there is no path or matplotlib is not installed.
     """
-    logs = {method: read_jsonl(run / "metrics.jsonl") for method, run in runs.items()}
-    paths = {method: paths_of(problem, records) for method, records in logs.items() if records}
     plt = _pyplot(picture.name) if paths else None
     if plt is None:
         return None
