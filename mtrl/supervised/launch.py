@@ -125,7 +125,7 @@ def train(
         problem = make_problem(config)
     run.write_json("problem.json", describe_units(problem.tasks))
     if isinstance(problem, Toy):
-        recipe = _recipe(problem.recipe, config.recipe)
+        recipe = merged_recipe(problem.recipe, config.recipe)
         return descend(problem, config, recipe, run, view, interrupt, state=state)
     assert isinstance(problem, Problem)
     with _data_errors(config):
@@ -136,7 +136,7 @@ def train(
         problem = SingleTask(problem, config.task)
         data = {split: problem.one_target(own) for split, own in data.items()}
         baseline, method = None, "ls"  # one task is returned unchanged by every method
-    recipe = _recipe(problem.recipe, config.recipe)
+    recipe = merged_recipe(problem.recipe, config.recipe)
     device = pick_device(config.device)
     learners = [
         Learner(
@@ -215,6 +215,7 @@ def _check_method(config: SupervisedConfig, num_tasks: int) -> None:
     method(num_tasks, 1, **{k: v for k, v in config.method_options.items() if k != "pi"})
 
 
-def _recipe(own: Recipe, changes: RecipeConfig) -> Recipe:
+def merged_recipe(own: Recipe, changes: RecipeConfig) -> Recipe:
+    """A benchmark's recipe with what a config changes in it."""
     given = {k: v for k, v in dataclasses.asdict(changes).items() if v is not None}
     return dataclasses.replace(own, **given)

@@ -32,15 +32,14 @@ from mtrl.supervised.trainer import Outcome
 
 _SHOW_EVERY = 100  # steps
 _HEARTBEAT_S = 5.0
-_BOTH = torch.tensor([True, True])
 
 
 class Descent:
     """A method that descends a toy surface from several starts, with Adam.
 
     All starts take a step together: one evaluation of the surface, one step of an optimiser whose
-    arithmetic is element-wise. The method is asked for each start by itself, through the same door
-    as in a trainer.
+    arithmetic is element-wise. The method is asked for each start by itself. That its rows are finite,
+    which a trainer finds out for each step of each method, is found out once for all starts.
 
     Args:
         problem: the surface and its starts, S of them.
@@ -82,6 +81,7 @@ class Descent:
         self._minima = torch.tensor(problem.minima, dtype=torch.float64)
         self._informed = Needs.PERFORMANCE in needs
 
+    @torch.no_grad()
     def step(self) -> tuple[Tensor, Tensor]:
         """One step of every start.
 
@@ -106,16 +106,17 @@ class Descent:
         for i, method in enumerate(self.methods):
             if self._looks_back and self.updates:
                 method.observe_after(shifted[i])  # what the last step led to
-            signals = _Finite(
+            signals = Signals(
                 losses=shifted[i],
                 jacobian=rows[i],
                 gramian=gramians[i],
                 performance=Performance(performance[i]) if self._informed else None,
             )
             if isinstance(method, Weighting):
-                weights.append(method.weights(signals))
+                method.metrics["weights"] = method.task_weights(signals)
+                weights.append(method.metrics["weights"])
             else:
-                directions.append(method.aggregate(signals))
+                directions.append(method.direction(signals))
         if weights:
             direction = torch.bmm(torch.stack(weights).to(rows)[:, None], rows)[:, 0]
         else:
@@ -149,14 +150,6 @@ class Descent:
         for method, saved in zip(self.methods, state["methods"], strict=True):
             method.load_state_dict(saved)
         self.updates = state["updates"]
-
-
-class _Finite(Signals):
-    """Signals that were found finite for all starts at once, so that no start has to look again."""
-
-    def finite_rows(self) -> Tensor:
-        """`[2]`, true."""
-        return _BOTH
 
 
 def descend(
