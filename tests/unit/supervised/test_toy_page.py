@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from mtrl.cli import main
-from mtrl.report.toy_page import add_toys, thin, toy_page
 from mtrl.runs.directory import RunDirectory, RunDirectoryError
 from mtrl.runs.metrics import read_jsonl
+from mtrl.supervised.problems.toy_page import add_toys, thin, toy_page
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def descents(base: Path, *arguments: str) -> list[RunDirectory]:
@@ -59,7 +59,7 @@ def test_a_page_is_made_again_from_its_files(runs: list[RunDirectory], tmp_path:
         assert f"({x:.2f}, {y:.2f})" in text
     assert facts["created"][:10] in text
     picture = tmp_path / "toy_one_optimum-0.1-5starts.png"
-    assert 30_000 < picture.stat().st_size < 400_000
+    assert 10_000 < picture.stat().st_size < 400_000
     drawn, written = picture.read_bytes(), folder.with_suffix(".md").read_bytes()
     picture.unlink()
     script = str(ROOT / "scripts" / "results")
