@@ -194,7 +194,7 @@ class Problem(Benchmark, abc.ABC):
     """A benchmark with data and a model, for the trainer.
 
     Attributes:
-        copies: models trained side by side from different starts; 1 but for toys.
+        copies: models trained side by side, each with a balancer of its own.
     """
 
     copies: int = 1
