@@ -279,20 +279,30 @@ def test_toys_leave_their_end_points(tmp_path: Path) -> None:
         assert end["theta"] != end["start"]
 
 
-def test_a_toy_resumes_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("end", ["interrupted", "died"])
+def test_a_toy_resumes_where_it_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
     arguments = ["-c", "supervised/toy", "method=famo", "recipe.epochs=30"]
-    arguments += ["run.record_interval_updates=10"]
+    arguments += ["run.record_interval_updates=4", "run.checkpoint_interval_epochs=10"]
     assert main(["supervised", *arguments, f"run.directory={tmp_path / 'whole'}"]) == 0
     step = Descent.step
 
-    def interrupted(self: Descent) -> tuple[torch.Tensor, torch.Tensor]:
-        if self.updates == 14:
+    def stopped(self: Descent) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.updates == 25:  # a record was written after the last checkpoint
+            if end == "died":
+                raise MemoryError
             os.kill(os.getpid(), signal.SIGTERM)
         return step(self)
 
+    cut = [*arguments, f"run.directory={tmp_path / 'cut'}"]
     with monkeypatch.context() as patch:
-        patch.setattr(Descent, "step", interrupted)
-        assert main(["supervised", *arguments, f"run.directory={tmp_path / 'cut'}"]) == 75
+        patch.setattr(Descent, "step", stopped)
+        if end == "died":
+            with pytest.raises(MemoryError):
+                main(["supervised", *cut])
+        else:
+            assert main(["supervised", *cut]) == 75
     run = only_run(tmp_path / "cut")
     assert main(["supervised", "--resume", str(run)]) == 0
     whole = only_run(tmp_path / "whole")

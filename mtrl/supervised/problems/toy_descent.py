@@ -198,27 +198,36 @@ def descend(
         purge_step=descent.updates if state else None,
         clock="updates",
     )
-    steps, every = recipe.epochs, config.run.record_interval_updates
+    steps, record_every = recipe.epochs, config.run.record_interval_updates
     beat = 0.0
+
+    def save() -> None:
+        own = {"wall_s": time.perf_counter() - start, "metrics_offset": log.offset()}
+        content = {"descent": descent.state_dict(), "own": own}
+        keep = config.run.keep_checkpoints
+        checkpoint.save(run.checkpoints, descent.updates, content, keep=keep)
+
     with contextlib.closing(log):
         while descent.updates < steps and interrupt.signal is None:
             rows, directions = descent.step()
             done = descent.updates
-            if done == steps or (every and done % every == 0):
+            if done == steps or (record_every and done % record_every == 0):
                 log.write({"updates": done}, _record(descent, rows, directions))
+            if done % config.run.checkpoint_interval_epochs == 0 and done < steps:
+                save()
             if done % _SHOW_EVERY == 0:
                 now = time.perf_counter()
                 view.update(_progress(problem, config, descent, run.path.name, steps, now - start))
                 if now - beat > _HEARTBEAT_S:
                     beat = now
                     run.write_status("running", updates=done)
-        own = {"wall_s": time.perf_counter() - start, "metrics_offset": log.offset()}
+        if descent.updates < steps:
+            save()
     counters = {"updates": descent.updates}
     if descent.updates < steps:
-        content = {"descent": descent.state_dict(), "own": own}
-        checkpoint.save(run.checkpoints, descent.updates, content)
         return Outcome("interrupted", counters)
-    return Outcome("done", counters, _finish(problem, descent, run, view, own["wall_s"]))
+    wall_s = time.perf_counter() - start
+    return Outcome("done", counters, _finish(problem, descent, run, view, wall_s))
 
 
 def _record(descent: Descent, rows: Tensor, directions: Tensor) -> dict[str, Any]:
