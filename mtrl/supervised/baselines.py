@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mtrl.supervised.config import SupervisedConfig
-from mtrl.supervised.problem import Problem
+from mtrl.supervised.problem import Benchmark
 from mtrl.supervised.trainer import Baseline, Outcome
 
 
@@ -42,7 +42,7 @@ def write_baseline(
     return path
 
 
-def read_baseline(config: SupervisedConfig, problem: Problem) -> Baseline:
+def read_baseline(config: SupervisedConfig, problem: Benchmark) -> Baseline:
     """Single-task results from files, each metric averaged over the files that have it.
 
     Raises:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Lt
+
+Beta = Annotated[float, Ge(0), Lt(1)]
 
 from mtrl.runs.naming import check_run_name
 
@@ -18,6 +20,7 @@ class RecipeConfig:
     batch_size: Annotated[int, Ge(1)] | None = None
     learning_rate: Annotated[float, Gt(0)] | None = None
     weight_decay: Annotated[float, Ge(0)] | None = None
+    betas: tuple[Beta, Beta] | None = None
     halve_every: Annotated[int, Ge(0)] | None = None
     cosine: bool | None = None
     select: Literal["delta_m", "loss", "last"] | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,9 @@ from mtrl.supervised.baselines import read_baseline, write_baseline
 from mtrl.supervised.config import RecipeConfig, SupervisedConfig
 from mtrl.supervised.learner import Learner
 from mtrl.supervised.metrics import describe_units
-from mtrl.supervised.problem import SPLITS, Recipe
+from mtrl.supervised.problem import SPLITS, Problem, Recipe
+from mtrl.supervised.problems.toy import Toy
+from mtrl.supervised.problems.toy_descent import descend
 from mtrl.supervised.registry import make_problem
 from mtrl.supervised.single_task import SingleTask
 from mtrl.supervised.trainer import Outcome, Trainer
@@ -78,6 +80,11 @@ def expand(config: SupervisedConfig) -> list[SupervisedConfig]:
     if config.baseline:
         read_baseline(config, problem)
     if config.method == SINGLE_TASK:
+        if isinstance(problem, Toy):
+            raise ValueError(
+                "`method=stl` needs a benchmark that is trained on data. The minima of a toy's losses"
+                " are known. Name a method."
+            )
         if config.method_options:
             raise ValueError(
                 "`method=stl` trains one task at a time and has no options. Drop them."
@@ -132,18 +139,22 @@ def train(
     """
     if config.threads:
         torch.set_num_threads(config.threads)
-    try:
+    with _data_errors(config):
         problem = make_problem(config)
+    run.write_json("problem.json", describe_units(problem.tasks))
+    if isinstance(problem, Toy):
+        recipe = merged_recipe(problem.recipe, config.recipe)
+        return descend(problem, config, recipe, run, view, interrupt, state=state)
+    assert isinstance(problem, Problem)
+    with _data_errors(config):
         baseline = read_baseline(config, problem) if config.baseline else problem.baseline
         data = {split: problem.data(split, config.seed) for split in SPLITS}
-    except (ValueError, OSError, EOFError) as error:
-        raise DataError(f"Cannot read the data of {config.problem!r}. {error}") from error
     method, options = config.method, config.method_options
     if method == SINGLE_TASK:
         problem = SingleTask(problem, config.task)
         data = {split: problem.one_target(own) for split, own in data.items()}
         baseline, method = None, "ls"  # one task is returned unchanged by every method
-    recipe = _recipe(problem.recipe, config.recipe)
+    recipe = merged_recipe(problem.recipe, config.recipe)
     device = pick_device(config.device)
     learners = [
         Learner(
@@ -183,7 +194,6 @@ def train(
         )
         if state is not None:
             trainer.load_state_dict(state)
-        run.write_json("problem.json", describe_units(problem.tasks))
         return trainer.run()
 
 
@@ -204,6 +214,14 @@ def conclude(
     return [] if picture is None else [f"picture: {picture}"]
 
 
+@contextlib.contextmanager
+def _data_errors(config: SupervisedConfig) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, OSError, EOFError) as error:
+        raise DataError(f"Cannot read the data of {config.problem!r}. {error}") from error
+
+
 def _check_method(config: SupervisedConfig, num_tasks: int) -> None:
     check_options(config.method, dict(config.method_options))
     method = method_class(config.method)
@@ -215,6 +233,7 @@ def _check_method(config: SupervisedConfig, num_tasks: int) -> None:
     method(num_tasks, 1, **{k: v for k, v in config.method_options.items() if k != "pi"})
 
 
-def _recipe(own: Recipe, changes: RecipeConfig) -> Recipe:
+def merged_recipe(own: Recipe, changes: RecipeConfig) -> Recipe:
+    """A benchmark's recipe with what a config changes in it."""
     given = {k: v for k, v in dataclasses.asdict(changes).items() if v is not None}
     return dataclasses.replace(own, **given)

@@ -167,8 +167,8 @@ class TrunkAndHeads(Model):
         return {f"heads.{task}.{name}": parameter for name, parameter in named}
 
 
-class Problem(abc.ABC):
-    """A benchmark.
+class Benchmark:
+    """What every benchmark says of itself.
 
     Attributes:
         tasks: in the order of predictions and targets.
@@ -177,7 +177,6 @@ class Problem(abc.ABC):
             none yet.
         baseline_source: where they are from.
         lower_bound: below every loss; methods that take logarithms or ratios see losses above it.
-        copies: models trained side by side from different starts; 1 but for toys.
     """
 
     tasks: tuple[Task, ...]
@@ -185,6 +184,19 @@ class Problem(abc.ABC):
     baseline: Mapping[str, Mapping[str, float]] | None = None
     baseline_source: str = ""
     lower_bound: float = 0.0
+
+    def finish_all(self, runs: Mapping[str, Path], picture: Path) -> Path | None:
+        """Draw runs of several methods together; None where there is nothing to draw."""
+        return None
+
+
+class Problem(Benchmark, abc.ABC):
+    """A benchmark with data and a model, for the trainer.
+
+    Attributes:
+        copies: models trained side by side, each with a balancer of its own.
+    """
+
     copies: int = 1
 
     @abc.abstractmethod
@@ -202,7 +214,3 @@ class Problem(abc.ABC):
     def finish(self, run: Path, models: Sequence[Model]) -> list[Path]:
         """Write what else a run leaves, pictures for instance; returns the files."""
         return []
-
-    def finish_all(self, runs: Mapping[str, Path], picture: Path) -> Path | None:
-        """Draw runs of several methods together; None where there is nothing to draw."""
-        return None

@@ -8,11 +8,11 @@ from pathlib import Path
 from mtrl.errors import suggest
 from mtrl.plugins import load_file, load_plugin, plugin_names
 from mtrl.supervised.config import SupervisedConfig
-from mtrl.supervised.problem import Problem
+from mtrl.supervised.problem import Benchmark, Problem
 from mtrl.supervised.problems import PROBLEMS
 
 
-def make_problem(config: SupervisedConfig) -> Problem:
+def make_problem(config: SupervisedConfig) -> Benchmark:
     """The benchmark with its options.
 
     Raises:
@@ -46,7 +46,7 @@ def make_problem(config: SupervisedConfig) -> Problem:
         ) from error
 
 
-def _problem_class(name: str) -> type[Problem]:
+def _problem_class(name: str) -> type[Benchmark]:
     if name in PROBLEMS:
         return PROBLEMS[name]
     file, separator, attribute = name.rpartition(":")

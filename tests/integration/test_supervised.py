@@ -24,6 +24,7 @@ from mtrl.runs.directory import RunDirectory, RunDirectoryError
 from mtrl.runs.gramians import read_gramians
 from mtrl.runs.metrics import read_jsonl
 from mtrl.supervised.launch import grid_points
+from mtrl.supervised.problems.toy_descent import Descent
 
 SMALL = [
     "-c", "supervised/digits", "problem_options.pairs=96", "recipe.batch_size=32", "recipe.epochs=2",
@@ -297,9 +298,52 @@ def test_toys_leave_their_end_points(tmp_path: Path) -> None:
     for i, end in enumerate(ends):
         assert end["theta"] == [last[f"start{i}/x"], last[f"start{i}/y"]]
         assert end["losses"] == pytest.approx(
-            [last[f"start{i}/val/loss/left"], last[f"start{i}/val/loss/right"]]
+            [last[f"start{i}/loss/left"], last[f"start{i}/loss/right"]]
         )
         assert end["theta"] != end["start"]
+
+
+@pytest.mark.parametrize("end", ["interrupted", "died"])
+def test_a_toy_resumes_where_it_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    arguments = ["-c", "supervised/toy", "method=famo", "recipe.epochs=30"]
+    arguments += ["run.record_interval_updates=4", "run.checkpoint_interval_epochs=10"]
+    assert main(["supervised", *arguments, f"run.directory={tmp_path / 'whole'}"]) == 0
+    step = Descent.step
+
+    def stopped(self: Descent) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.updates == 25:  # a record was written after the last checkpoint
+            if end == "died":
+                raise MemoryError
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self)
+
+    cut = [*arguments, f"run.directory={tmp_path / 'cut'}"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Descent, "step", stopped)
+        if end == "died":
+            with pytest.raises(MemoryError):
+                main(["supervised", *cut])
+        else:
+            assert main(["supervised", *cut]) == 75
+    run = only_run(tmp_path / "cut")
+    assert main(["supervised", "--resume", str(run)]) == 0
+    whole = only_run(tmp_path / "whole")
+    assert (run / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+    assert (run / "end_points.json").read_bytes() == (whole / "end_points.json").read_bytes()
+
+
+def test_toys_have_no_single_tasks(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["supervised", "-c", "supervised/toy", "method=stl"]) == 2
+    assert "minima of a toy's losses are known" in capsys.readouterr().err
+
+
+def test_betas_of_a_recipe_reach_the_optimiser(tmp_path: Path) -> None:
+    assert train(tmp_path, "method=ls", "recipe.betas=[0.5, 0.75]", "recipe.epochs=1") == 0
+    state = checkpoint.load_latest(only_run(tmp_path) / "checkpoints")[1]["learners"][0]
+    assert state["optimizer"]["param_groups"][0]["betas"] == [0.5, 0.75]
+    assert train(tmp_path, "method=ls", "recipe.betas=[0.5, 1.0]") == 2
 
 
 def test_all_methods_are_trained_in_one_command(

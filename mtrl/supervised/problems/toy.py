@@ -8,19 +8,17 @@ logarithm has `+ tanh(-y)`, as in every released code, where two papers print a 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mtrl.supervised.metrics import mean_value
-from mtrl.supervised.problem import Metric, Model, Problem, Recipe, Split, Task, TensorData
+from mtrl.supervised.problem import Benchmark, Metric, Recipe, Task
 
 Point = tuple[float, float]
 
-STEPS_PER_EPOCH = 10
 _MINIMUM = {"one_optimum": -19.98943, "two_optima": -50.2938}  # of either loss, by itself
 _CAGRAD = ((-8.5, 7.5), (0.0, 0.0), (9.0, 9.0), (-7.5, -0.5), (9.0, -1.0))
 _SAM_GS = (
@@ -29,10 +27,13 @@ _SAM_GS = (
     (0.0, 10.0),
     (3.0, 7.5),
     (8.0, 5.0),
-    (-10.0, -3.0),
-    (10.0, -3.0),
+    (-10.0, -2.5),
+    (10.0, -2.5),
 )
 _SAM_GS_TWO = ((-3.5, 5.5), (3.5, 5.5), (-6.5, 2.5), (6.5, 2.5), (0.0, 10.0), (0.0, -8.0))
+_SIDES = torch.tensor([1.0, -1.0], dtype=torch.float64)  # of the left and of the right task
+_LINES = -3.5 * _SIDES
+_LEAST = 5e-6  # of what a logarithm is taken of
 STARTS: dict[str, dict[str, tuple[Point, ...]]] = {
     "one_optimum": {"cagrad": _CAGRAD, "sam_gs": _SAM_GS},
     "two_optima": {"sam_gs": _SAM_GS_TWO},
@@ -40,12 +41,20 @@ STARTS: dict[str, dict[str, tuple[Point, ...]]] = {
 """The points from which the papers descend, by surface and paper."""
 
 
-class Toy(Problem):
-    """One of the two surfaces; every start is trained on its own.
+class Toy(Benchmark):
+    """One of the two surfaces; every start descends on its own.
 
-    An epoch is ten steps. The recipe takes 2,500 steps of 0.02 where the papers take 20,000 to 50,000 of
-    0.001, and shortens Adam's memory by the same factor (0.9^20, 0.999^20), so that paths cover the
-    same ground; inside the valley they are chaotic in either.
+    There is no data, so every step is an epoch. The recipe is the papers': Adam with its usual betas
+    and steps of 0.001, 50,000 of them as in FAMO's and RGB's papers (SAM-GS's takes 20,000, and 30,000
+    on `two_optima`). The presets bound directions by a norm of 1 (`balancing.max_grad_norm`), as the
+    released programs do where a method writes the gradient itself. Loss weightings are not bounded:
+    there the released bound comes before the backward pass and does nothing. Released programs also
+    leave Nash-MTL, MGDA and IMTL-G unbounded, which here are bounded as all methods on gradients.
+
+    `supervised/toy_fast` takes 2,500 steps of 0.02 and shortens Adam's memory by the same factor
+    (0.9^20, 0.999^20). It is for looking: memories of the methods themselves (SAM-GS, RGB, FAMO, MoCo,
+    DWA, GradNorm and others) keep their length in steps, and where a path is chaotic, inside the valley,
+    and where a method stops along the front, it ends elsewhere.
 
     Args:
         surface: `one_optimum` or `two_optima` of the sum of the losses.
@@ -55,7 +64,7 @@ class Toy(Problem):
             for the first that the surface has.
     """
 
-    recipe = Recipe(epochs=250, batch_size=1, learning_rate=0.02, betas=(0.12, 0.98), select="last")
+    recipe = Recipe(epochs=50_000, batch_size=1, learning_rate=1e-3, select="last")
     baseline_source = "each loss's own minimum"
     tasks = tuple(
         Task(name, lambda prediction, target: prediction, (Metric("value", False, mean_value),))
@@ -77,87 +86,57 @@ class Toy(Problem):
             )
         self.surface, self.loss_weight = surface, loss_weight
         self.starts = known[starts]
-        self.copies = len(self.starts)
+        self._scale = torch.tensor([loss_weight, 1.0], dtype=torch.float64)
         alone = _MINIMUM[surface]
-        self.baseline = {"left": {"value": loss_weight * alone}, "right": {"value": alone}}
+        self.minima = (loss_weight * alone, alone)
+        self.baseline = {
+            task.name: {"value": minimum}
+            for task, minimum in zip(self.tasks, self.minima, strict=True)
+        }
         # What released code subtracts for methods that need positive losses; the second is ours.
         self.lower_bound = max(1.0, loss_weight) * (-21.0 if surface == "one_optimum" else -52.0)
 
-    def losses(self, point: Tensor) -> Tensor:
-        """Both losses at `point [..., 2]`, `[..., 2]`."""
-        x, y = point[..., 0], point[..., 1]
-        upper = torch.tanh(0.5 * y).clamp_min(0.0)
-        lower = torch.tanh(-0.5 * y).clamp_min(0.0)
-        first = (0.5 * (-x - 7.0) - torch.tanh(-y)).abs().clamp_min(5e-6).log() + 6.0
-        second = (0.5 * (-x + 3.0) + torch.tanh(-y) + 2.0).abs().clamp_min(5e-6).log() + 6.0
-        if self.surface == "one_optimum":
-            bowls = [((x - 7.0 * s) ** 2 + 0.1 * (y + 8.0) ** 2) / 10.0 - 20.0 for s in (1, -1)]
-        else:
-            bowls = [_two_wells(x, y, s) for s in (1, -1)]
-        left = self.loss_weight * (first * upper + bowls[0] * lower)
-        right = second * upper + bowls[1] * lower
-        return torch.stack([left, right], dim=-1)
+    def losses(self, points: Tensor) -> Tensor:
+        """Both losses at `points [..., 2]`, `[..., 2]`."""
+        return self.differentiate(points)[0]
 
-    def data(self, split: Split, seed: int) -> TensorData:
-        """Nothing but the number of steps in an epoch."""
-        count = STEPS_PER_EPOCH if split == "train" else 1
-        nothing = torch.zeros(count)
-        return TensorData(nothing, [nothing, nothing])
+    def differentiate(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Both losses at `points [..., 2]`, `[..., 2]`, and their gradients, `[..., task, 2]`.
 
-    def model(self, copy: int = 0) -> Model:
-        """A point in the plane, at one of the starts."""
-        return _Point(self, self.starts[copy])
+        The gradients are in closed form, for speed. On the kinks (y = 0, where the start (0, 0) of the
+        papers lies, and the floor of the valley) they are those of automatic differentiation.
+        """
+        x, y = points[..., :1], points[..., 1:]
+        upper, lower = torch.tanh(0.5 * y).clamp_min(0.0), torch.tanh(-0.5 * y).clamp_min(0.0)
+        bowls, bowls_x, bowls_y = self._bowls(x, y)
+        tanh = torch.tanh(y)
+        line = -0.5 * x + _LINES + _SIDES * tanh
+        size = line.abs()
+        valley = size.clamp_min(_LEAST).log() + 6.0
+        losses = self._scale * (valley * upper + bowls * lower)
 
-    def facts(self, model: Model) -> dict[str, float]:
-        """Where the point is."""
-        assert isinstance(model, _Point)
-        x, y = model.point.tolist()
-        return {"x": x, "y": y}
+        steepness = torch.where(size >= _LEAST, 1.0 / line, 0.0)  # of the logarithm
+        upper_slope = 0.5 * (1.0 - upper**2) * (y >= 0)
+        lower_slope = -0.5 * (1.0 - lower**2) * (y <= 0)
+        along_x = -0.5 * steepness * upper + bowls_x * lower
+        along_y = steepness * _SIDES * (1.0 - tanh**2) * upper + valley * upper_slope
+        along_y = along_y + bowls_y * lower + bowls * lower_slope
+        return losses, self._scale[:, None] * torch.stack([along_x, along_y], dim=-1)
 
-    def finish(self, run: Path, models: Sequence[Model]) -> list[Path]:
-        """`end_points.json`, and pictures of the paths."""
-        from mtrl.supervised.problems.toy_plots import draw_run
-
-        ends = []
-        for start, model in zip(self.starts, models, strict=True):
-            assert isinstance(model, _Point)
-            point = model.point.detach()
-            ends.append(
-                {"start": start, "theta": point.tolist(), "losses": self.losses(point).tolist()}
-            )
-        path = run / "end_points.json"
-        path.write_text(json.dumps(ends, indent=1))
-        return [path, *draw_run(self, run)]
+    def _bowls(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The lower half of both losses, `[..., 2]`, and its derivatives by x and by y."""
+        if self.surface == "two_optima":
+            values_x, slopes_x = _well(x, 5.45 * _SIDES, 5.5 * _SIDES)
+            values_y, slopes_y = _well(y, _SIDES * 0.0, _SIDES * 0.0)
+            return values_x + values_y + 1.5, slopes_x, slopes_y
+        right, down = x - 7.0 * _SIDES, y + 8.0
+        return (right**2 + 0.1 * down**2) / 10.0 - 20.0, 0.2 * right, 0.02 * down
 
     def finish_all(self, runs: Mapping[str, Path], picture: Path) -> Path | None:
-        """The paths of all methods in one picture, their ends in a table and as numbers beside it."""
-        import numpy as np
+        """The paths of all methods in one picture."""
+        from mtrl.supervised.problems.toy_plots import draw_methods, paths_of_runs
 
-        from mtrl.supervised.problems.toy_landscape import table_of_ends
-        from mtrl.supervised.problems.toy_plots import draw_methods
-
-        ends = {
-            name: json.loads((run / "end_points.json").read_text()) for name, run in runs.items()
-        }
-        picture.with_suffix(".json").write_text(json.dumps(ends))
-        thetas = {name: np.array([end["theta"] for end in rows]) for name, rows in ends.items()}
-        picture.with_suffix(".md").write_text(table_of_ends(self, thetas))
-        return draw_methods(self, runs, picture)
-
-
-class _Point(Model):
-    num_tasks = 2
-
-    def __init__(self, problem: Toy, start: Point) -> None:
-        super().__init__()
-        self.problem = problem
-        self.point = nn.Parameter(torch.tensor(start, dtype=torch.float64))
-
-    def forward(self, inputs: Tensor) -> list[Tensor]:
-        return list(self.problem.losses(self.point).unbind(-1))
-
-    def head_parameters(self, task: int) -> dict[str, nn.Parameter]:
-        return {}
+        return draw_methods(self, paths_of_runs(self, runs), picture)
 
 
 def pareto_front(points: int = 201) -> Tensor:
@@ -180,10 +159,8 @@ def _ridge(x: Tensor) -> Tensor:
     return -8.3552 - 0.0793 * (x / 7.0) ** 2
 
 
-def _two_wells(x: Tensor, y: Tensor, sign: int) -> Tensor:
-    """A sixth power around one centre, minus a quartic and a parabola around another."""
-    total = torch.full_like(x, 1.5)
-    for value, wide, narrow in ((x, 5.45 * sign, 5.5 * sign), (y, 0.0, 0.0)):
-        outer, inner = (value - wide) / 4.0, (value - narrow) / 4.0
-        total = total + 0.1 * outer**6 - inner**4 - 1.5 * inner**2
-    return total
+def _well(value: Tensor, wide: Tensor, narrow: Tensor) -> tuple[Tensor, Tensor]:
+    """A sixth power around one centre, minus a quartic and a parabola around another; and its slope."""
+    outer, inner = (value - wide) / 4.0, (value - narrow) / 4.0
+    height = 0.1 * outer**6 - inner**4 - 1.5 * inner**2
+    return height, 0.15 * outer**5 - inner**3 - 0.75 * inner

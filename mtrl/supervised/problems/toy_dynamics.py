@@ -63,7 +63,7 @@ def draw_dynamics(plt: Any, problem: Toy, records: Records) -> Any:
     legends = [axes.get_legend_handles_labels() for axes in grid[0]]
     named = {label: handle for legend in legends for handle, label in zip(*legend, strict=True)}
     figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=3)
-    figure.suptitle(f"{describe(problem)}: means over the steps of an epoch")
+    figure.suptitle(f"{describe(problem)}: single steps, as recorded")
     return figure
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,7 +32,7 @@ _OPTIMUM: dict[str, Any] = {
     "color": "#F0E442", "marker": "*", "linestyle": "", "markersize": 15, "markeredgecolor": "black",
 }  # fmt: skip
 _SLICE_AT = -5.0
-_COLUMNS = 7
+_COLUMNS = 5
 
 
 def draw_run(problem: Toy, run: Path) -> list[Path]:
@@ -61,14 +62,25 @@ def draw_run(problem: Toy, run: Path) -> list[Path]:
     return list(figures)
 
 
-def draw_methods(problem: Toy, runs: Mapping[str, Path], picture: Path) -> Path | None:
+def paths_of_runs(problem: Toy, runs: Mapping[str, Path]) -> dict[str, list[np.ndarray]]:
+    """The logged paths of several runs, those that logged nothing left out."""
+    logs = {name: read_jsonl(run / "metrics.jsonl") for name, run in runs.items()}
+    return {name: paths_of(problem, records) for name, records in logs.items() if records}
+
+
+def draw_methods(
+    problem: Toy, paths: Mapping[str, Sequence[np.ndarray]], picture: Path
+) -> Path | None:
     """Draw the paths of several methods, a panel each, and count the starts that arrive.
 
+    Args:
+        problem: the surface and its starts.
+        paths: of each method, from every start `[points, 2]`.
+        picture: the file to write.
+
     Returns:
-        `picture`, or None where nothing was logged or matplotlib is not installed.
+        `picture`, or None where there is no path or matplotlib is not installed.
     """
-    logs = {method: read_jsonl(run / "metrics.jsonl") for method, run in runs.items()}
-    paths = {method: paths_of(problem, records) for method, records in logs.items() if records}
     plt = _pyplot(picture.name) if paths else None
     if plt is None:
         return None
@@ -76,7 +88,7 @@ def draw_methods(problem: Toy, runs: Mapping[str, Path], picture: Path) -> Path 
     columns = min(_COLUMNS, len(paths))
     rows = -(-len(paths) // columns)
     figure, grid = plt.subplots(
-        rows, columns, figsize=(2.4 * columns + 0.4, 2.75 * rows + 1.1), sharex=True, sharey=True,
+        rows, columns, figsize=(2.3 * columns + 0.4, 2.7 * rows + 1.5), sharex=True, sharey=True,
         squeeze=False, layout="constrained",
     )  # fmt: skip
     for axes in grid.flat[len(paths) :]:
@@ -88,17 +100,30 @@ def draw_methods(problem: Toy, runs: Mapping[str, Path], picture: Path) -> Path 
         axes.tick_params(labelbottom=True)
     for axes, (method, own) in zip(grid.flat, paths.items(), strict=False):
         _draw_map(axes, landscape, 2, own, size=0.55)
-        axes.set_title(
-            f"{method}\n{landscape.arrivals(np.stack([path[-1] for path in own]))}", fontsize=9
-        )
+        # A method's options stand below its name.
+        name = method.replace(" ", "\n", 1)
+        arrived = landscape.arrivals(np.stack([path[-1] for path in own]))
+        axes.set_title(f"{name}\n{arrived}", fontsize=10)
     explained = f"optimum: starts that end within {AT_OPTIMUM} of an optimum of the sum"
     if landscape.front is not None:
         explained = f"front: starts that end within {ON_FRONT} of the Pareto front; {explained}"
     figure.suptitle(f"{describe(problem)}: the paths of {len(paths)} methods\n{explained}")
-    _draw_legend(figure, problem, landscape)
-    figure.savefig(picture, dpi=110)
+    _draw_legend(figure, problem, landscape, columns=4)
+    _save_small(figure, picture)
     plt.close(figure)
     return picture
+
+
+def _save_small(figure: Any, picture: Path) -> None:
+    """As a picture of 256 colours, a quarter of the bytes: greys and seven colours need no more."""
+    from PIL import Image  # matplotlib needs it too
+
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=100)
+    image = Image.open(buffer).convert("RGB")
+    # The default way of choosing colours spends them on the greys and loses starts' colours.
+    palette = image.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    palette.save(picture, optimize=True)
 
 
 def _draw_trajectories(plt: Any, problem: Toy, paths: Sequence[np.ndarray]) -> Any:
@@ -205,7 +230,9 @@ def _draw_slice(axes: Any, problem: Toy, landscape: Landscape) -> None:
     axes.grid(alpha=0.3)
 
 
-def _draw_legend(figure: Any, problem: Toy, landscape: Landscape) -> None:
+def _draw_legend(
+    figure: Any, problem: Toy, landscape: Landscape, columns: int | None = None
+) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
@@ -219,7 +246,7 @@ def _draw_legend(figure: Any, problem: Toy, landscape: Landscape) -> None:
         handles.append(Line2D([], [], **_FRONT, label="Pareto front"))
     plural = "optima" if len(landscape.optima) > 1 else "optimum"
     handles.append(Line2D([], [], **_OPTIMUM, label=f"{plural} of the sum"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns or len(handles))
 
 
 def _loss_names(problem: Toy) -> tuple[str, str]:

@@ -12,7 +12,12 @@ from mtrl.cli import OK, main
 from mtrl.supervised.problems.toy import Toy
 from mtrl.supervised.problems.toy_dynamics import draw_dynamics
 from mtrl.supervised.problems.toy_landscape import Landscape
-from mtrl.supervised.problems.toy_plots import draw_methods, draw_run
+from mtrl.supervised.problems.toy_plots import (
+    _START_COLOURS,
+    draw_methods,
+    draw_run,
+    paths_of_runs,
+)
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +37,17 @@ def test_a_run_leaves_pictures(run: Path, name: str) -> None:
 
 def test_methods_share_a_picture(run: Path, tmp_path: Path) -> None:
     unlogged = tmp_path / "unlogged"
-    runs = {"ls": run, "again": run, "unlogged": unlogged}
-    picture = draw_methods(Toy(), runs, tmp_path / "all.png")
+    paths = paths_of_runs(Toy(), {"ls": run, "again": run, "unlogged": unlogged})
+    assert list(paths) == ["ls", "again"]
+    picture = draw_methods(Toy(), paths, tmp_path / "all.png")
     assert picture == tmp_path / "all.png"
-    assert picture.stat().st_size > 30_000
-    assert draw_methods(Toy(), {"unlogged": unlogged}, picture) is None
+    assert picture.stat().st_size > 10_000
+    image = pytest.importorskip("PIL.Image").open(picture).convert("RGB")
+    drawn = {colour for _, colour in image.getcolors(maxcolors=1 << 20)}
+    for colour in _START_COLOURS[: len(Toy().starts)]:  # a small palette keeps the starts apart
+        wanted = tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5))
+        assert min(max(abs(a - b) for a, b in zip(c, wanted, strict=True)) for c in drawn) <= 8
+    assert draw_methods(Toy(), {}, picture) is None
     assert draw_run(Toy(), unlogged) == []
 
 
@@ -48,7 +59,8 @@ def test_without_matplotlib_there_is_a_message(
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert draw_run(Toy(), run) == []
-    assert draw_methods(Toy(), {"ls": run}, tmp_path / "all.png") is None
+    paths = paths_of_runs(Toy(), {"ls": run})
+    assert draw_methods(Toy(), paths, tmp_path / "all.png") is None
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2
     assert all("matplotlib is missing" in line for line in lines)
