@@ -7,9 +7,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
-Beta = Annotated[float, Ge(0), Lt(1)]
-
 from mtrl.runs.naming import check_run_name
+
+Beta = Annotated[float, Ge(0), Lt(1)]
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from mtrl.runs.directory import RunDirectory
 from mtrl.runs.guard import TrainingError
 from mtrl.runs.interrupt import Interrupt
 from mtrl.runs.metrics import MetricLog
+from mtrl.runs.saving import Saving
 from mtrl.runs.view import Column, Progress, View
 from mtrl.supervised.config import SupervisedConfig
 from mtrl.supervised.metrics import drops, summary
@@ -185,27 +186,31 @@ def descend(
         max_norm=config.balancing.max_grad_norm or None,
         seed=config.seed,
     )
-    own = {"wall_s": 0.0, "metrics_offset": None}
-    if state is not None:
-        descent.load_state_dict(state["descent"])
-        own = state["own"]
-    start = time.perf_counter() - own["wall_s"]
     log = MetricLog(
         run.path,
         [task.name for task in problem.tasks],
         tensorboard=config.run.tensorboard,
-        offset=own["metrics_offset"],
-        purge_step=descent.updates if state else None,
+        purge_step=state["descent"]["updates"] if state else None,
         clock="updates",
     )
+    start = time.perf_counter()
+    if state is not None:
+        descent.load_state_dict(state["descent"])
+        log.load_state_dict(state["log"])
+        start -= state["wall_s"]
+    saving = Saving(config.run.checkpoint_interval_s)
     steps, record_every = recipe.epochs, config.run.record_interval_updates
     beat = 0.0
 
     def save() -> None:
-        own = {"wall_s": time.perf_counter() - start, "metrics_offset": log.offset()}
-        content = {"descent": descent.state_dict(), "own": own}
+        content = {
+            "descent": descent.state_dict(),
+            "log": log.state_dict(),
+            "wall_s": time.perf_counter() - start,
+        }
         keep = config.run.keep_checkpoints
         checkpoint.save(run.checkpoints, descent.updates, content, keep=keep)
+        saving.saved()
 
     with contextlib.closing(log):
         while descent.updates < steps and interrupt.signal is None:
@@ -213,7 +218,8 @@ def descend(
             done = descent.updates
             if done == steps or (record_every and done % record_every == 0):
                 log.write({"updates": done}, _record(descent, rows, directions))
-            if done % config.run.checkpoint_interval_epochs == 0 and done < steps:
+            due = saving.overdue or done % config.run.checkpoint_interval_epochs == 0
+            if due and done < steps:
                 save()
             if done % _SHOW_EVERY == 0:
                 now = time.perf_counter()
@@ -280,6 +286,7 @@ def _finish(
     ]
     files = [run.write_json("end_points.json", ends), *draw_run(problem, run.path)]
     names = [task.name for task in problem.tasks]
+    assert problem.baseline is not None, "a toy's is the least of each loss"
     tests = []
     for loss in losses:
         metrics = [{"value": value} for value in loss]

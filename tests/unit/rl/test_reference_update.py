@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mtrl.networks import TaskNetwork
+from mtrl.networks import Architecture
 from mtrl.rl.config import BalancingConfig, NetworkConfig, SACConfig
 from mtrl.rl.replay import Batch
 from mtrl.rl.sac import MultiTaskSAC
@@ -56,13 +56,19 @@ def network(p: Parameters, rows: Tensor, task: int, member: int = 0) -> Tensor:
     one_hot = F.one_hot(torch.tensor(task), M).to(rows.dtype)
     x = torch.cat([rows, one_hot.expand(len(rows), M)], 1)
     layer = 0
-    while f"trunk.weight_{layer}" in p:
-        x = x @ p[f"trunk.weight_{layer}"][member] + p[f"trunk.bias_{layer}"][member]
-        if f"trunk.scale_{layer}" in p:
+    while f"trunk.layers.{layer}.linear.weight" in p:
+        x = (
+            x @ p[f"trunk.layers.{layer}.linear.weight"][member]
+            + p[f"trunk.layers.{layer}.linear.bias"][member]
+        )
+        if f"trunk.layers.{layer}.norm.scale" in p:
             x = (x - x.mean(1, keepdim=True)) / (
                 x.var(1, unbiased=False, keepdim=True) + 1e-5
             ).sqrt()
-            x = x * p[f"trunk.scale_{layer}"][member] + p[f"trunk.shift_{layer}"][member]
+            x = (
+                x * p[f"trunk.layers.{layer}.norm.scale"][member]
+                + p[f"trunk.layers.{layer}.norm.shift"][member]
+            )
         x = x.clamp_min(0.0)
         layer += 1
     return x @ p["head_weight"][member, task] + p["head_bias"][member, task]
@@ -176,7 +182,7 @@ class Reference:
         self.adam[part].step(p, gradient)
 
 
-def copy_of(part: TaskNetwork) -> Parameters:
+def copy_of(part: Architecture) -> Parameters:
     return {name: value.detach().clone() for name, value in part.named_parameters()}
 
 
