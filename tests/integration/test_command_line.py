@@ -307,6 +307,7 @@ def test_a_reader_that_goes_away_is_no_failure(arguments: list[str], tmp_path: P
     with subprocess.Popen(
         [sys.executable, "-m", "mtrl", *arguments],
         cwd=tmp_path,
+        env={k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as process:
