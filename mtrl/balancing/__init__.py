@@ -164,7 +164,8 @@ def method_options(name: str) -> dict[str, inspect.Parameter]:
 def check_options(name: str, options: dict[str, object]) -> None:
     """Raise `ValueError` for an option that the method does not have or whose value it refuses."""
     own = {key: value for key, value in options.items() if key != "pi"}
-    check_keywords(f"The method {name!r}", method_class(name), own)
+    supplied = ("num_tasks", "num_shared", "seed")
+    check_keywords(f"The method {name!r}", method_class(name), own, supplied=supplied)
     if isinstance(pi := options.get("pi"), Mapping):
         check_keywords("The layer 'pi'", PIOptions, pi)
     try:

@@ -13,19 +13,26 @@ from mtrl.errors import suggest
 _NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
 
 
-def check_keywords(owner: str, call: Callable[..., Any], options: Mapping[str, object]) -> None:
+def check_keywords(
+    owner: str,
+    call: Callable[..., Any],
+    options: Mapping[str, object],
+    *,
+    supplied: Sequence[str] = (),
+) -> None:
     """Raise `ValueError` for an option that `call` does not take, or of a type that it does not take.
 
     Args:
         owner: what the options belong to, for the message.
         call: its annotated keyword arguments are the options.
         options: found.
+        supplied: arguments that come from elsewhere, and are no options.
     """
     known = [
         name
         for name, parameter in inspect.signature(call).parameters.items()
         if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-        and name not in ("self", "seed", "num_tasks", "num_shared")
+        and name not in supplied
     ]
     hints = _hints(call)
     for key, value in options.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from pathlib import Path
 
+from mtrl.balancing.options import check_keywords
 from mtrl.errors import suggest
 from mtrl.plugins import load_file, load_plugin, plugin_names
 from mtrl.supervised.config import SupervisedConfig
@@ -19,20 +20,9 @@ def make_problem(config: SupervisedConfig) -> Benchmark:
         ValueError: unknown problem or option, or a value that it refuses.
     """
     kind = _problem_class(config.problem)
-    known = {
-        name
-        for name, parameter in inspect.signature(kind.__init__).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY
-    }
     options = dict(config.problem_options)
-    for key in options:
-        if key not in known - {"data_root"}:
-            listed = ", ".join(sorted(known - {"data_root"})) or "none"
-            raise ValueError(
-                f"The problem {config.problem!r} has no option {key!r}. Its options: {listed}."
-                f"{suggest(key, known)}"
-            )
-    if "data_root" in known:
+    check_keywords(f"The problem {config.problem!r}", kind, options, supplied=("data_root",))
+    if "data_root" in inspect.signature(kind).parameters:
         if not config.data_root:
             raise ValueError(
                 f"The problem {config.problem!r} reads files. Name their folder: data_root=FOLDER."

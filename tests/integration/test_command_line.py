@@ -87,11 +87,11 @@ WRONG = [
     (["supervised", "-c", "mt10/quick"], 2, ["belongs to `mtrl train`"]),
     (["config", "show", "-c", "supervised/digits"], 2, ["belongs to `mtrl supervised`"]),
     # Runs that are not there.
-    (["train", "--resume", "runs/zzz"], 2, ["runs/zzz does not exist", "mtrl runs"]),
-    (["train", "--resume", "zzz"], 2, ["runs/zzz does not exist"]),
-    (["supervised", "--resume", "zzz"], 2, ["runs/zzz does not exist"]),
-    (["eval", "runs/zzz"], 2, ["runs/zzz does not exist"]),
-    ([*FAKE, "--init-from", "zzz"], 2, ["runs/zzz does not exist"]),
+    (["train", "--resume", "runs/zzz"], 2, ["error: runs/zzz does not exist", "mtrl runs"]),
+    (["train", "--resume", "zzz"], 2, ["error: runs/zzz does not exist"]),
+    (["supervised", "--resume", "zzz"], 2, ["error: runs/zzz does not exist"]),
+    (["eval", "runs/zzz"], 2, ["error: runs/zzz does not exist"]),
+    ([*FAKE, "--init-from", "zzz"], 2, ["error: runs/zzz does not exist"]),
     (["train", "--resume", "zzz", "seed=1"], 2, ["own configuration", "--init-from"]),
     (["runs"], 2, ["No folder runs"]),
     # Machines and places.
@@ -301,10 +301,15 @@ def test_errors_carry_their_exit_code(capsys: pytest.CaptureFixture[str]) -> Non
         cli._guarded(break_down, Options())  # type: ignore[arg-type]
 
 
-def test_a_broken_pipe_counts_as_success_only_on_stdout() -> None:
-    """`mtrl methods | true` is well; a worker's broken pipe is not."""
+@pytest.mark.parametrize("arguments", [["config", "show", "-c", "fake"], ["runs", "."]])
+def test_a_reader_that_goes_away_is_no_failure(arguments: list[str], tmp_path: Path) -> None:
+    """`mtrl ... | true`: more than stdout's buffer holds, and less."""
     with subprocess.Popen(
-        [sys.executable, "-m", "mtrl", "methods"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-m", "mtrl", *arguments],
+        cwd=tmp_path,
+        env={k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     ) as process:
         assert process.stdout is not None and process.stderr is not None
         process.stdout.close()
@@ -312,6 +317,8 @@ def test_a_broken_pipe_counts_as_success_only_on_stdout() -> None:
         assert process.wait() == OK
         assert errors == b""
 
+
+def test_a_broken_pipe_that_is_not_stdouts_is_a_failure() -> None:
     def lose_a_worker(_: object) -> int:
         raise BrokenPipeError("a worker's")
 

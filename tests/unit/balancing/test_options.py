@@ -68,6 +68,36 @@ def test_bad_options_are_refused(name: str, options: dict[str, object]) -> None:
         check_options(name, options)
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        (
+            "pivrg",
+            {"bound": "wide"},
+            "'bound' of the method 'pivrg' should be a number. Found 'wide'",
+        ),
+        ("pivrg", {"bound": True}, "should be a number. Found True"),
+        ("dwa", {"window": 2.5}, "should be a whole number. Found 2.5"),
+        ("rgb", {"adaptive": 1}, "should be true or false. Found 1"),
+        ("mgda", {"normalise": "l1"}, "should be one of none, l2, loss, loss\\+. Found 'l1'"),
+        ("fixed", {"weights": ["a", 1]}, "a list, each entry a number. Found"),
+        ("fixed", {"weights": 3}, "a list, each entry a number. Found 3"),
+        ("fixed", {"weights": [1, 2.0], "log": 3}, "'log' of the method 'fixed' should be a word"),
+        ("ls", {"pi": {"bound": "x"}}, "'bound' of the layer 'pi' should be a number"),
+    ],
+)
+def test_a_wrong_type_is_refused_in_plain_words(
+    name: str, options: dict[str, object], expected: str
+) -> None:
+    with pytest.raises(ValueError, match=expected):
+        check_options(name, options)
+
+
+def test_a_whole_number_is_a_number_and_none_may_be_absent() -> None:
+    check_options("pivrg", {"bound": 3})
+    check_options("fixed", {"weights": [1, 2], "log": None})
+
+
 def test_every_refusal_names_method_or_option_of_the_list() -> None:
     assert {name for name, _ in BAD} <= set(METHODS)
     for name, options in BAD:

@@ -53,9 +53,13 @@ def test_a_hook_of_another_repository_does_not_lend_its_commit(
 ) -> None:
     other = tmp_path_factory.mktemp("other")
     (other / "__init__.py").write_text("")
-    monkeypatch.setenv("GIT_DIR", str(checkout / ".git"))
-    monkeypatch.setenv("GIT_WORK_TREE", str(checkout))
-    assert package_commit(other) is None
+    git(other, "init", "-q")
+    git(other, "add", ".")
+    git(other, "commit", "-qm", "other")
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    found = package_commit(checkout / "own")
+    monkeypatch.delenv("GIT_DIR")
+    assert found == {"commit": git(checkout, "rev-parse", "HEAD"), "dirty": False}
 
 
 def test_without_git_there_is_none(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
