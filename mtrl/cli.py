@@ -139,7 +139,6 @@ def _resume(options: argparse.Namespace) -> tuple[RunDirectory, Resolved, dict[s
 
 
 def _train(options: argparse.Namespace) -> int:
-    from mtrl.balancing import arm_name
     from mtrl.distributed import session
     from mtrl.runs.directory import RunDirectory
     from mtrl.runs.naming import find_run
@@ -163,6 +162,8 @@ def _train(options: argparse.Namespace) -> int:
         if source is not None:
             _, initial = checkpoint.load_latest(source.checkpoints)
             _refusing(launch.check_initial, resolved.config, initial)
+        from mtrl.balancing import arm_name
+
         config = resolved.config
         arm = arm_name(config.method, config.method_options)
         base, name = Path(config.run.directory), f"{config.run.name}-{arm}"

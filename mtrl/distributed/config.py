@@ -109,12 +109,11 @@ def _check_schedule(schedule: ScheduleConfig) -> None:
             f" `schedule.publish_interval` ({schedule.publish_interval}): a policy is that old before"
             " the next one is given out. Raise the one or lower the other."
         )
-    total, warmup = schedule.total_env_steps, schedule.warmup_env_steps
     # A total of 0 asks for the untrained policy. Any other run has something to learn.
-    if total > 0 and int((total - warmup) * schedule.updates_per_env_step + 1e-9) < 1:
+    total, ratio = schedule.total_env_steps, schedule.updates_per_env_step
+    if total > 0 and int((total - schedule.warmup) * ratio + 1e-9) < 1:
         raise ValueError(
-            f"`schedule.warmup_env_steps` ({warmup:,}) leaves no update in `schedule.total_env_steps`"
-            f" ({total:,}) at {schedule.updates_per_env_step:g} updates per step: nothing would be"
-            f" trained. Collect more, or warm up less, for example"
-            f" schedule.warmup_env_steps={total // 10}."
+            f"`schedule.total_env_steps` ({total:,}) has {schedule.warmup:,} steps of warm-up, and"
+            f" {ratio:g} updates for each step after it make no whole update: nothing would be trained."
+            " Collect more, or raise `schedule.updates_per_env_step`."
         )

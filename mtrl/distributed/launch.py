@@ -141,7 +141,7 @@ def train(
     agent = _agent(config, tasks, device)
     if initial is not None:
         agent.load_networks(initial["agent"])
-    _announce(agent, device, view)
+    _announce(config, agent, device, view)
     log = MetricLog(
         run.path,
         tasks.names,
@@ -332,7 +332,13 @@ def _evaluator(
     )
 
 
-def _announce(agent: MultiTaskSAC, device: torch.device, view: View) -> None:
+def _announce(config: TrainConfig, agent: MultiTaskSAC, device: torch.device, view: View) -> None:
+    schedule = config.schedule
+    if schedule.warmup < schedule.warmup_env_steps:
+        view.message(
+            f"Warm-up takes {schedule.warmup:,} steps, half of this short run, in place of"
+            f" {schedule.warmup_env_steps:,}."
+        )
     methods = agent.methods
     view.message(
         f"Learner on {device}; balancing: {methods['critic']} for the critic, {methods['actor']} for"

@@ -122,7 +122,8 @@ class ScheduleConfig:
 
     Attributes:
         total_env_steps: environment steps of the run, over all tasks and workers.
-        warmup_env_steps: steps of uniformly random actions before the first update.
+        warmup_env_steps: steps of uniformly random actions before the first update. A run that is cut
+            short still learns: warm-up takes half of it at the most (:attr:`warmup`).
         updates_per_env_step: ratio of updates to environment steps, held from both sides.
         mode: `sync` inserts rollouts in a fixed order and is bit-reproducible on one machine; `async`
             takes whichever is ready.
@@ -139,6 +140,11 @@ class ScheduleConfig:
     slack_env_steps: Annotated[int, Ge(0)] = 20_000
     publish_interval: Annotated[int, Ge(1)] = 50
     max_policy_lag: Annotated[int, Ge(1)] = 20_000
+
+    @property
+    def warmup(self) -> int:
+        """Steps of warm-up that the run has."""
+        return min(self.warmup_env_steps, self.total_env_steps // 2)
 
 
 @dataclass(frozen=True)

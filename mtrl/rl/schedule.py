@@ -56,7 +56,7 @@ class Schedule:
 
     @property
     def _granted(self) -> int:
-        after_warmup = max(0, self.env_steps - self.config.warmup_env_steps)
+        after_warmup = max(0, self.env_steps - self.config.warmup)
         return int(after_warmup * self.config.updates_per_env_step + 1e-9) + self.extra_updates
 
     @property
@@ -74,7 +74,7 @@ class Schedule:
     @property
     def explore(self) -> str:
         """How the next rollout acts: `uniform` during warm-up, then `policy`."""
-        return "uniform" if self.requested_env_steps < self.config.warmup_env_steps else "policy"
+        return "uniform" if self.requested_env_steps < self.config.warmup else "policy"
 
     def requested(self, worker: int, version: int, explore: str) -> None:
         """A worker was asked for a rollout with the policy of `version` updates."""
@@ -96,7 +96,7 @@ class Schedule:
             return False
         if self.config.mode == "sync" or in_flight == 0:
             return True
-        paid = self.config.warmup_env_steps + self.updates / self.config.updates_per_env_step
+        paid = self.config.warmup + self.updates / self.config.updates_per_env_step
         return self.requested_env_steps <= paid + self.config.slack_env_steps
 
     def state_dict(self) -> dict[str, Any]:

@@ -75,8 +75,8 @@ WRONG = [
     ([*FAKE, "run.name=../up"], 2, ["`run.name`", "'../up'"]),
     (["supervised", "-c", "supervised/digits", "run.name=../up"], 2, ["`run.name`", "'../up'"]),
     # Runs that would train nothing.
-    ([*FAKE, "schedule.total_env_steps=2000"], 2, ["schedule.warmup_env_steps` (3,000)", "=200"]),
-    ([*FAKE, "schedule.total_env_steps=3009"], 2, ["nothing would be trained"]),
+    ([*FAKE, "schedule.total_env_steps=18"], 2, ["has 9 steps of warm-up", "nothing would be trained"]),
+    ([*FAKE, "schedule.updates_per_env_step=1e-5"], 2, ["1e-05 updates", "nothing would be trained"]),
     # Files.
     (["train", "-c", "mt10/quik"], 2, ["Did you mean 'mt10/quick'"]),
     (["train", "-c", "nope.yaml"], 2, ["No config file 'nope.yaml'", "mt10/quick"]),
@@ -248,7 +248,7 @@ def test_the_list_of_runs(here: Path, capsys: pytest.CaptureFixture[str]) -> Non
     "arguments",
     [
         [*FAKE, "sac.batchsize=3"],
-        [*FAKE, "schedule.total_env_steps=2000"],
+        [*FAKE, "schedule.total_env_steps=18"],
         [*FAKE, "run.name=a/b"],
         [*FAKE, "sac.batch_size=900000"],
         [*FAKE, "collect.collector=ray", "collect.num_workers=100000"],

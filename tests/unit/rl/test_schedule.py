@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from mtrl.rl.config import ScheduleConfig
 from mtrl.rl.schedule import Schedule
 
@@ -21,3 +23,16 @@ def test_a_resumed_schedule_asks_again_for_what_was_in_flight() -> None:
     other = Schedule(ScheduleConfig(total_env_steps=100), 10)
     other.load_state_dict(schedule.state_dict())
     assert (other.env_steps, other.requested_env_steps, other.updates) == (30, 30, 2)
+
+
+@pytest.mark.parametrize(("total", "warmup"), [(4_000, 2_000), (40_000, 20_000), (10**6, 20_000)])
+def test_warm_up_takes_half_of_a_short_run_at_the_most(total: int, warmup: int) -> None:
+    config = ScheduleConfig(total_env_steps=total, warmup_env_steps=20_000)
+    schedule = Schedule(config, 100)
+    assert config.warmup == warmup
+    schedule.requested_env_steps = warmup - 100
+    assert schedule.explore == "uniform"
+    schedule.requested_env_steps = schedule.env_steps = warmup
+    assert schedule.explore == "policy" and schedule.updates_due == 0
+    schedule.env_steps += 100
+    assert schedule.updates_due == 10

@@ -204,6 +204,7 @@ def test_every_run_ends_with_the_same_counters(
         max_policy_lag=publish + max_lag,
         mode=mode,  # type: ignore[arg-type]
     )
+    warmup = min(warmup, total // 2)
     chance = random.Random(seed)
 
     def choose(waiting: list[int], block: bool) -> list[int]:
