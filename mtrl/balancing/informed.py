@@ -26,6 +26,9 @@ at alpha = 2. The direction is that of the maximum of `sum_i omega_i U(g_i . d)`
 `U' = x^-alpha`. The maximum of `f(d) + r U(g_k . d)` has a `g_k . d` that does not fall as r grows, and
 the length of d is fixed, hence the cosine with `g_k` does not fall.
 
+The first form gives up a promise that no task's loss rises (MGDA, UPGrad): where two tasks conflict
+strongly, favouring one costs the other. The second form keeps it.
+
 Where neither holds the layer is refused with the reason. Where several tasks lag together, each pulls
 the update to itself, and one of them may lose to another.
 

@@ -75,7 +75,10 @@ def test_the_package_s_table_says_what_the_code_says(name: str) -> None:
     ]
     cells = [cell.replace("`", "") for cell in re.split(r" \| ", line.removesuffix(" |"))]
     method = METHODS[name]
-    assert cells[1] == method.paper
+    # `"Title", Authors, link` becomes a link in the table.
+    linked = re.sub(r'"(.+?)", (.+?), (https://\S+?)(?=;|$)', r"[\1](\3), \2", method.paper)
+    assert linked != method.paper
+    assert cells[1] == linked
     assert cells[4:] == [method.scale, method.checked_against, method.differs]
     needs = [str(flag.name).lower() for flag in method.needs] or ["nothing"]
     assert cells[2].split(" (")[0].split(", ") == needs

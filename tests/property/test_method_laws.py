@@ -256,6 +256,16 @@ def test_min_norm_weights_of_informed_rows_would_favour_the_leading_task() -> No
     assert cosine(direction("mgda", scaled), rows[0]) == pytest.approx(1 / 5**0.5)
 
 
+@pytest.mark.parametrize(
+    ("name", "keeps"), [("mgda", False), ("upgrad", False), ("nash_mtl", True), ("fairgrad", True)]
+)
+def test_omega_times_weights_gives_up_that_no_task_gets_worse(name: str, keeps: bool) -> None:
+    rows = two_rows(-0.9)
+    facts = Signals(jacobian=rows, performance=torch.tensor([0.0, 1.0]))
+    assert (rows @ make(name, 2, 3).aggregate(facts) > 0.0).all()
+    assert bool((rows @ make(name, 2, 3, pi={}).aggregate(facts) > 0.0).all()) == keeps
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_layer_is_refused_with_the_reason(name: str) -> None:
     with pytest.raises(ValueError, match="`pi` cannot inform") as error:

@@ -45,8 +45,12 @@ def test_pivrg_with_the_step_of_theorem_1_lowers_the_mean_loss(seed: int) -> Non
         if method.metrics["solver_failures"]:
             break  # as good as stationary
         spread = float((omega * weights).sqrt().sum())
-        step = float((omega / weights).sqrt().sum()) / (m * smoothness * spread)
-        moved = point - step * (weights @ rows)
+        gain = float((omega / weights).sqrt().sum()) / m
+        direction = weights @ rows
+        assert float(direction @ rows.mean(0)) == pytest.approx(gain, rel=1e-4)
+        assert float(direction @ direction) == pytest.approx(spread, rel=1e-4)
+        step = gain / (smoothness * spread)
+        moved = point - step * direction
         least = 0.5 * smoothness * step**2 * spread
         assert mean_loss(point) - mean_loss(moved) >= least * (1.0 - 1e-9)
         point = moved
