@@ -49,7 +49,7 @@ class PIVRG(Weighting):
     )
     scale = "d ~ s^(-1/3)"
     checked_against = "scipy's least squares, closed form (orthogonal), authors' code"
-    differs = "Newton; performance carries its unit; no factor m; `omega: one` as control"
+    differs = "Newton; performance carries its unit; no factor m; omega: one as control"
 
     def __init__(
         self,
