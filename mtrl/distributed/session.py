@@ -42,7 +42,7 @@ def ray_session(config: RayConfig) -> Iterator[None]:
         return
     try:
         if config.address:
-            _reach(config.address)
+            check_address(config.address)
             ray.init(address=config.address, log_to_driver=False)
         else:
             ray.init(
@@ -53,30 +53,39 @@ def ray_session(config: RayConfig) -> Iterator[None]:
                 logging_level=logging.ERROR,
             )
     except (OSError, RuntimeError, ValueError) as error:
+        if isinstance(error, ResourceError):
+            raise
         if config.address:
-            what = (
-                f"No Ray cluster can be joined at {config.address}: {error}. Check `ray.address`,"
-            )
-            remedy = "or leave it empty; a cluster with a token wants RAY_AUTH_MODE=token exported."
-        else:
-            what, remedy = (
-                f"Ray did not start on this machine: {error}.",
-                "`mtrl doctor` tests Ray.",
-            )
-        raise ResourceError(f"{what} {remedy}") from error
+            raise _not_joined(config.address, error) from error
+        raise ResourceError(
+            f"Ray did not start on this machine: {error}. `mtrl doctor` tests Ray."
+        ) from error
     try:
         yield
     finally:
         ray.shutdown()
 
 
-def _reach(address: str) -> None:
+def check_address(address: str) -> None:
     """Find out whether anything answers at the address of a cluster; Ray itself waits for minutes.
 
     Raises:
-        OSError: nothing does.
-        ValueError: it is not an address.
+        ResourceError: nothing does, or it is not an address.
     """
+    try:
+        _reach(address)
+    except (OSError, ValueError) as error:
+        raise _not_joined(address, error) from error
+
+
+def _not_joined(address: str, error: Exception) -> ResourceError:
+    return ResourceError(
+        f"No Ray cluster can be joined at {address}: {error}. Check `ray.address`, or leave it empty; a"
+        " cluster with a token wants RAY_AUTH_MODE=token exported."
+    )
+
+
+def _reach(address: str) -> None:
     from ray._private.services import canonicalize_bootstrap_address
 
     client = "ray://"
@@ -95,13 +104,18 @@ def _reach(address: str) -> None:
 
 
 def check_machine(config: TrainConfig) -> None:
-    """Raise `ResourceError` if an embedded Ray cannot have the CPUs that the workers reserve.
+    """What is known about Ray before it starts and before any other work.
 
-    It counts at most those of this machine; so this is known before it starts.
+    Raises:
+        ResourceError: nothing answers at the cluster's address, or an embedded Ray, which counts at
+            most the CPUs of this machine, cannot have those that the workers reserve.
     """
-    embedded = config.collect.collector == "ray" and not config.ray.address
     already = sys.modules.get("ray")
-    if embedded and not (already and already.is_initialized()):
+    if config.collect.collector != "ray" or (already and already.is_initialized()):
+        return
+    if config.ray.address:
+        check_address(config.ray.address)
+    else:
         _check_cpus(config, os.cpu_count() or 1)
 
 

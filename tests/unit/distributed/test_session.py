@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import socket
+import sys
 from collections.abc import Iterator
+from unittest import mock
 
 import pytest
 
 from mtrl.distributed import session
-from mtrl.distributed.session import _reach
+from mtrl.distributed.config import RayConfig, TrainConfig
+from mtrl.distributed.session import ResourceError, _reach, check_machine
+from mtrl.rl.config import CollectConfig, NetworkConfig, ScheduleConfig
 
 
 @pytest.fixture
@@ -54,3 +59,17 @@ def test_a_host_that_is_silent_is_not_waited_for(monkeypatch: pytest.MonkeyPatch
 def test_what_is_not_an_address(address: str) -> None:
     with pytest.raises(ValueError, match=r"[Aa]ddress|HOST:PORT"):
         _reach(address)
+
+
+def test_a_dead_address_is_refused_before_any_work() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    networks = NetworkConfig([8], [8])
+    config = TrainConfig(networks, ray=RayConfig(address=f"127.0.0.1:{port}"))
+    with mock.patch.dict(sys.modules), pytest.raises(ResourceError, match="nothing answers"):
+        sys.modules.pop("ray", None)  # another test's session would do
+        check_machine(config)
+    local = dataclasses.replace(
+        config, collect=CollectConfig(collector="local"), schedule=ScheduleConfig(mode="sync")
+    )
+    check_machine(local)
