@@ -29,8 +29,8 @@ class SAMGS(Aggregator):
     root with h, which is left out as in the code (h is never below epsilon / (1 - beta2), so the step
     changes by 0.5 % at most with beta2 = 0.99, by 5 % with 0.9). `similarity: mean` is the mean over
     pairs i < j as in the code; `paper_mean` is the printed mean over all i, j, which is at least 1/m;
-    `min` is section 5.3's choice for RL, in the trigger and in h; with `h_similarity: mean` only in
-    the trigger, as in the authors' RL code.
+    `min` is section 5.3's choice for RL, in the trigger and in h; with `h_similarity: mean` only in the
+    trigger, as in the authors' RL code.
     State: first moments `[m, n]`, h, and the number of steps.
     Scale: linear in J when equalising, quadratic in the momentum branch.
     Cost: the Gramian, and a few passes over the matrix `[m, n]` and its moments.
