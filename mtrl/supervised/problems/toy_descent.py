@@ -281,6 +281,7 @@ def _finish(
     files = [run.write_json("end_points.json", ends), *draw_run(problem, run.path)]
     names = [task.name for task in problem.tasks]
     tests = []
+    assert problem.baseline is not None
     for loss in losses:
         metrics = [{"value": value} for value in loss]
         behind = drops(problem.tasks, metrics, problem.baseline)
