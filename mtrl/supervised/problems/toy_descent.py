@@ -288,6 +288,7 @@ def _finish(
     names = [task.name for task in problem.tasks]
     assert problem.baseline is not None, "a toy's is the least of each loss"
     tests = []
+    assert problem.baseline is not None
     for loss in losses:
         metrics = [{"value": value} for value in loss]
         behind = drops(problem.tasks, metrics, problem.baseline)

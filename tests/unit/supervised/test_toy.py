@@ -283,15 +283,17 @@ def test_sam_gs_reaches_the_optimum_of_the_sum_from_an_easy_start() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_sam_gs_reaches_the_optimum_of_the_sum_from_every_start_of_its_paper() -> None:
-    """SAM-GS, section 5.1: from all seven starts, within 18,000 of 20,000 steps."""
+    """SAM-GS, section 5.1: from all seven starts, within 18,000 steps."""
     descent = sam_gs_on_its_surface(STARTS["one_optimum"]["sam_gs"])
-    for _ in range(20_000):
+    for _ in range(18_000):
         descent.step()
     assert ((descent.points.detach() - SAM_GS_OPTIMUM).norm(dim=1) < 0.1).all()
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", ["nash_mtl", "fairgrad", "pivrg", "mgda", "imtl_g", "pcgrad"])
 def test_documented_methods_end_on_the_front_from_every_start(name: str) -> None:
     descent = Descent(Toy(), name, {}, Toy.recipe, max_norm=1.0)
