@@ -53,7 +53,11 @@ def test_each_file_of_the_recorder_with_a_repository_is_recorded_from() -> None:
 
 def published(folder: Path, name: str, code: str) -> Repository:
     """A repository with one commit, whose package `methods` can only be imported hollow."""
-    files = {"methods/__init__.py": "raise ImportError", "methods/method.py": code}
+    files = {
+        "methods/__init__.py": "raise ImportError",
+        "methods/method.py": code,
+        "setup_x.py": "",
+    }
     for file, text in files.items():
         (folder / name / file).parent.mkdir(parents=True, exist_ok=True)
         (folder / name / file).write_text(text)
@@ -67,7 +71,7 @@ def published(folder: Path, name: str, code: str) -> Repository:
 
 
 def test_code_is_read_from_the_commit_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    """Two repositories may use one name, and changes after the commit are not seen."""
+    """Two repositories may use one name. Later changes and other paths are not read."""
     first = published(tmp_path, "first", "WHO = 'first'")
     second = published(tmp_path, "second", "WHO = 'second'")
     (tmp_path / "first/methods/method.py").write_text("WHO = 'changed'")
@@ -75,6 +79,7 @@ def test_code_is_read_from_the_commit_and_leaves_nothing_behind(tmp_path: Path) 
     for repository in (first, second):
         with code_of(repository, tmp_path) as load:
             assert repository.name == load("methods.method").WHO
+            assert importlib.util.find_spec("setup_x") is None
         assert not {"methods", "methods.method"} & set(sys.modules)
         assert sys.path == path
 
