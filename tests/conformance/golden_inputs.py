@@ -1,6 +1,6 @@
 """Frozen inputs of the recorded conformance numbers, by formula from a seed.
 
-`scripts/record_goldens` feeds them to the authors' code and `test_goldens` to ours. They come from
+`record` feeds them to the authors' code and `test_goldens` to ours. They come from
 `numpy.random.RandomState`, whose streams numpy keeps frozen; each record also holds a checksum.
 """
 

@@ -1,4 +1,4 @@
-"""Agreement with the authors' own code, by numbers recorded from it (`scripts/record_goldens`).
+"""Agreement with the authors' own code, by numbers recorded from it (`record/`).
 
 `goldens.json` names repository, commit and file of each record and holds numbers only, so the tests
 need none of the repositories. Where a code has another convention (a factor m, the mean of the
