@@ -21,7 +21,6 @@ from collections.abc import Mapping
 from mtrl.balancing.balancer import Balancer
 from mtrl.balancing.base import Aggregator, Needs, Weighting
 from mtrl.balancing.gradients import TaskGradients, task_gradients
-from mtrl.balancing.informed import PIOptions, inform
 from mtrl.balancing.methods.aligned_mtl import AlignedMTL
 from mtrl.balancing.methods.cagrad import CAGrad
 from mtrl.balancing.methods.cdtt import CDTT
@@ -51,6 +50,7 @@ from mtrl.balancing.methods.si import SI
 from mtrl.balancing.methods.upgrad import UPGrad
 from mtrl.balancing.methods.uw import UW
 from mtrl.balancing.options import check_keywords
+from mtrl.balancing.performance_informed import PIOptions, inform
 from mtrl.balancing.signals import Performance, Signals
 from mtrl.errors import PluginError, suggest
 from mtrl.plugins import load_plugin, plugin_names
@@ -118,7 +118,7 @@ def build(
         num_shared: n, the number of shared parameters.
         seed: of the method's own random numbers.
         **options: the method's keyword arguments; and `pi`, the options of performance-informed
-            weights over the method (`mtrl.balancing.informed`), or `{}` for their defaults.
+            weights over the method (`mtrl.balancing.performance_informed`), or `{}` for their defaults.
 
     Raises:
         ValueError: an unknown method or option, or an option out of range.

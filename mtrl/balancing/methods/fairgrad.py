@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from mtrl.balancing.base import Needs, Weighting
+from mtrl.balancing.methods._host_solve import BarrierSolver, check_solver, solve_barrier
 from mtrl.balancing.signals import Signals
-from mtrl.balancing.solving import BarrierSolver, check_solver, solve_barrier
 
 
 class FairGrad(Weighting):

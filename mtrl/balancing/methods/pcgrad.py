@@ -7,8 +7,8 @@ from torch import Tensor
 from mtrl.balancing.adjusted import AdjustedRows
 from mtrl.balancing.base import Needs, Weighting
 from mtrl.balancing.gramian import cosines
-from mtrl.balancing.projections import project_conflicts, row_weights
-from mtrl.balancing.rng import CounterRandom
+from mtrl.balancing.methods._projections import project_conflicts, row_weights
+from mtrl.balancing.methods._rng import CounterRandom
 from mtrl.balancing.signals import Signals
 
 

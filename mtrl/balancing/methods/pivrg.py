@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from mtrl.balancing.base import Needs, Weighting
+from mtrl.balancing.methods._host_solve import BarrierSolver, check_solver, solve_barrier
 from mtrl.balancing.omega import omega_measures, performance_weights
 from mtrl.balancing.signals import Signals
-from mtrl.balancing.solving import BarrierSolver, check_solver, solve_barrier
 
 
 class PIVRG(Weighting):

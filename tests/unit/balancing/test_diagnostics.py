@@ -19,10 +19,10 @@ from mtrl.balancing.diagnostics import (
     update_diagnostics,
     weighting_diagnostics,
 )
+from mtrl.balancing.methods._rng import CounterRandom
 from mtrl.balancing.methods.moco import MoCo
 from mtrl.balancing.methods.sam_gs import SAMGS
 from mtrl.balancing.omega import omega_measures, performance_weights
-from mtrl.balancing.rng import CounterRandom
 
 ALIVE = torch.ones(4, dtype=torch.bool)
 

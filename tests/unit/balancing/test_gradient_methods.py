@@ -11,10 +11,10 @@ from scipy.optimize import least_squares
 from torch import Tensor
 
 from mtrl.balancing import Performance, Signals, Weighting, arm_name, build
+from mtrl.balancing.methods._projections import vaccinate
+from mtrl.balancing.methods._rng import CounterRandom
 from mtrl.balancing.methods.moco import project_on_simplex
 from mtrl.balancing.omega import performance_weights
-from mtrl.balancing.projections import vaccinate
-from mtrl.balancing.rng import CounterRandom
 from mtrl.balancing.rotations import angle_gradient, angle_objective
 from mtrl.balancing.solvers import power_barrier
 
