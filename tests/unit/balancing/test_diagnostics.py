@@ -338,7 +338,6 @@ def test_drop_variance_is_near_its_estimate_for_small_spreads() -> None:
         ("pivrg", {"min_temperature": 100.0, "bound": 1.8}),
         ("ls", {"pi": {"min_temperature": 100.0, "bound": 1.8}}),
         ("nash_mtl", {"pi": {"min_temperature": 100.0, "bound": 1.8}}),
-        ("graddrop", {"pi": {"min_temperature": 100.0, "bound": 1.8}}),
         ("pcgrad", {"pi": {"min_temperature": 100.0, "bound": 1.8}}),
     ],
 )

@@ -114,7 +114,7 @@ def test_pivrg_with_omega_one_is_its_control() -> None:
     equal = informed.weights(Signals(jacobian=jacobian, performance=torch.full((4,), 0.3)))
     torch.testing.assert_close(weights, equal, rtol=0, atol=0)
     assert control.metrics["omega"].tolist() == [1.0] * 4  # type: ignore[union-attr]
-    with pytest.raises(ValueError, match="performance or one"):
+    with pytest.raises(ValueError, match="one of performance, one"):
         build("pivrg", 4, 12, omega="two")
     assert arm_name("pivrg", {"omega": "one"}) == "pivrg-omega-one"
     assert arm_name("pivrg", {"omega": "performance"}) == arm_name("pivrg", {}) == "pivrg"
