@@ -6,7 +6,7 @@ from torch import Tensor
 
 from mtrl.balancing.base import Needs, Weighting
 from mtrl.balancing.methods._host_solve import solve_on_host
-from mtrl.balancing.methods.imtl_l import LossScales
+from mtrl.balancing.methods._learned_scale import LossScales
 from mtrl.balancing.signals import Signals
 from mtrl.balancing.solvers import equal_projections
 

@@ -44,4 +44,8 @@ class PCGrad(Weighting):
         rows = project_conflicts(signals.gramian, order)
         if signals.record:
             self.adjusted = AdjustedRows.combined(cosines(signals.gramian), rows)
-        return row_weights(signals.gramian, rows)
+        return row_weights(signals.gramian, self.rescaled(rows, signals.gramian))
+
+    def rescaled(self, rows: Tensor, gramian: Tensor) -> Tensor:
+        """The projected unit rows `[m, m]` as they enter the sum: here unchanged."""
+        return rows

@@ -278,7 +278,7 @@ def test_an_uncertified_residual_on_the_device_is_a_failure(
     iterations: int, failed: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "mtrl.balancing.methods._host_solve.power_barrier_on_device",
+        "mtrl.balancing.methods._power_barrier.power_barrier_on_device",
         functools.partial(power_barrier_on_device, iterations=iterations),
     )
     method = build("nash_mtl", M, 8, solver="device")
