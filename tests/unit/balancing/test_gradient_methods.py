@@ -423,3 +423,11 @@ def test_counter_numbers_look_random() -> None:
 def test_seeds_give_unrelated_numbers() -> None:
     first, second = CounterRandom(0).uniform(5000), CounterRandom(1).uniform(5000)
     assert abs(float(torch.corrcoef(torch.stack([first, second]))[0, 1])) < 0.05
+
+
+def test_ri_pcgrad_gives_projected_gradients_their_norms_back() -> None:
+    g = torch.tensor([[2.0, 0.0], [-3.0, 1.0]], dtype=torch.float64)
+    turned = torch.stack([g[0] - (g[0] @ g[1]) / (g[1] @ g[1]) * g[1], torch.tensor([0.0, 1.0])])
+    expected = sum(torch.nn.functional.normalize(turned, dim=1) * g.norm(dim=1, keepdim=True))
+    found = build("ri_pcgrad", 2, 2).aggregate(Signals(jacobian=g))
+    torch.testing.assert_close(found, expected)
