@@ -117,9 +117,10 @@ def find_file(name: str | Path) -> Path:
             raise ConfigError(f"{str(name)!r} is a folder, not a config file.{listed}")
     presets = sorted(str(p.relative_to(PRESETS).with_suffix("")) for p in PRESETS.rglob("*.yaml"))
     hint = suggest(name, presets, count=3)
-    if not hint:
-        listed = [preset for preset in presets if not preset.startswith("method/")]
-        hint = f" Presets: {', '.join(listed)}, and method/NAME for each method."
+    if path.parent.name == "method":
+        hint = f" A method needs no preset: write method={path.stem}.{hint}"
+    elif not hint:
+        hint = f" Presets: {', '.join(presets)}."
     raise ConfigError(f"No config file {str(name)!r}.{hint}")
 
 

@@ -9,51 +9,25 @@
 >>> direction.shape
 torch.Size([3])
 
-A method is one class in one file of `methods/`, registered by one line in `METHODS`; its keyword
+A method is one class in one file of `methods/`, named by one line in `registry.METHODS`; its keyword
 arguments are its options. The package knows torch, numpy and scipy; no model, no simulator, no Ray.
 """
-
-from __future__ import annotations
-
-import inspect
-from collections.abc import Mapping
 
 from mtrl.balancing.balancer import Balancer
 from mtrl.balancing.base import Aggregator, Needs, Weighting
 from mtrl.balancing.gradients import TaskGradients, task_gradients
-from mtrl.balancing.informed import PIOptions, inform
-from mtrl.balancing.methods.aligned_mtl import AlignedMTL
-from mtrl.balancing.methods.cagrad import CAGrad
-from mtrl.balancing.methods.cdtt import CDTT
-from mtrl.balancing.methods.dwa import DWA
-from mtrl.balancing.methods.edm import EDM
-from mtrl.balancing.methods.fairgrad import FairGrad
-from mtrl.balancing.methods.famo import FAMO
-from mtrl.balancing.methods.fixed import Fixed
-from mtrl.balancing.methods.go4align import GO4Align
-from mtrl.balancing.methods.graddrop import GradDrop
-from mtrl.balancing.methods.gradnorm import GradNorm
-from mtrl.balancing.methods.gradvac import GradVac
-from mtrl.balancing.methods.imtl import IMTL
-from mtrl.balancing.methods.imtl_g import IMTLG
-from mtrl.balancing.methods.imtl_l import IMTLL
-from mtrl.balancing.methods.ls import LS
-from mtrl.balancing.methods.mgda import MGDA
-from mtrl.balancing.methods.moco import MoCo
-from mtrl.balancing.methods.nash_mtl import NashMTL
-from mtrl.balancing.methods.pcgrad import PCGrad
-from mtrl.balancing.methods.pivrg import PIVRG
-from mtrl.balancing.methods.rgb import RGB
-from mtrl.balancing.methods.ri_pcgrad import RIPCGrad
-from mtrl.balancing.methods.rlw import RLW
-from mtrl.balancing.methods.sam_gs import SAMGS
-from mtrl.balancing.methods.si import SI
-from mtrl.balancing.methods.upgrad import UPGrad
-from mtrl.balancing.methods.uw import UW
-from mtrl.balancing.options import check_keywords
+from mtrl.balancing.performance_informed import PIOptions
+from mtrl.balancing.registry import (
+    METHODS,
+    arm_name,
+    build,
+    check_options,
+    method_class,
+    method_options,
+    needs_positive_losses,
+    reads_performance,
+)
 from mtrl.balancing.signals import Performance, Signals
-from mtrl.errors import PluginError, suggest
-from mtrl.plugins import load_plugin, plugin_names
 
 __all__ = [
     "METHODS",
@@ -74,137 +48,3 @@ __all__ = [
     "reads_performance",
     "task_gradients",
 ]
-
-METHODS: dict[str, type[Aggregator]] = {
-    "ls": LS,
-    "fixed": Fixed,
-    "si": SI,
-    "rlw": RLW,
-    "dwa": DWA,
-    "uw": UW,
-    "gradnorm": GradNorm,
-    "imtl_l": IMTLL,
-    "famo": FAMO,
-    "go4align": GO4Align,
-    "mgda": MGDA,
-    "pcgrad": PCGrad,
-    "ri_pcgrad": RIPCGrad,
-    "gradvac": GradVac,
-    "graddrop": GradDrop,
-    "cagrad": CAGrad,
-    "imtl_g": IMTLG,
-    "imtl": IMTL,
-    "edm": EDM,
-    "cdtt": CDTT,
-    "moco": MoCo,
-    "nash_mtl": NashMTL,
-    "fairgrad": FairGrad,
-    "aligned_mtl": AlignedMTL,
-    "pivrg": PIVRG,
-    "sam_gs": SAMGS,
-    "rgb": RGB,
-    "upgrad": UPGrad,
-}
-
-
-def build(
-    name: str, num_tasks: int, num_shared: int, *, seed: int = 0, **options: object
-) -> Aggregator:
-    """Make a balancing method.
-
-    Args:
-        name: a key of :data:`METHODS`, or of the entry-point group `mtrl.methods`.
-        num_tasks: m.
-        num_shared: n, the number of shared parameters.
-        seed: of the method's own random numbers.
-        **options: the method's keyword arguments; and `pi`, the options of performance-informed
-            weights over the method (`mtrl.balancing.informed`), or `{}` for their defaults.
-
-    Raises:
-        ValueError: an unknown method or option, or an option out of range.
-    """
-    check_options(name, options)
-    return _make(name, num_tasks, num_shared, seed, options)
-
-
-def method_class(name: str) -> type[Aggregator]:
-    """The class of a method, built in or from a plug-in.
-
-    Raises:
-        ValueError: no such method; the message names the closest.
-        PluginError: the plug-in cannot be loaded, or is no method.
-    """
-    if name in METHODS:
-        return METHODS[name]
-    plugin = load_plugin("mtrl.methods", name)
-    if plugin is None:
-        known = sorted({*METHODS, *plugin_names("mtrl.methods")})
-        raise ValueError(
-            f"Unknown balancing method {name!r}. Expected one of {', '.join(known)}."
-            f"{suggest(name, known)}"
-        )
-    if not (isinstance(plugin, type) and issubclass(plugin, Aggregator)):
-        raise PluginError(
-            f"The plug-in {name!r} of the group mtrl.methods should be a class derived from"
-            f" mtrl.balancing.Aggregator. Found {plugin!r}."
-        )
-    return plugin
-
-
-def method_options(name: str) -> dict[str, inspect.Parameter]:
-    """The options of a method: its constructor's keyword arguments, without `seed`."""
-    parameters = inspect.signature(method_class(name).__init__).parameters
-    return {
-        key: parameter
-        for key, parameter in parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY and key != "seed"
-    }
-
-
-def check_options(name: str, options: dict[str, object]) -> None:
-    """Raise `ValueError` for an option that the method does not have or whose value it refuses."""
-    own = {key: value for key, value in options.items() if key != "pi"}
-    supplied = ("num_tasks", "num_shared", "seed")
-    check_keywords(f"The method {name!r}", method_class(name), own, supplied=supplied)
-    if isinstance(pi := options.get("pi"), Mapping):
-        check_keywords("The layer 'pi'", PIOptions, pi)
-    try:
-        _make(name, method_class(name).example_tasks(options), 2, 0, options)
-    except TypeError as error:
-        raise ValueError(f"The method {name!r} refuses its options {options}: {error}") from error
-
-
-def needs_positive_losses(name: str, options: Mapping[str, object]) -> bool:
-    """Whether a method with these options takes logarithms or ratios of losses."""
-    options = {**method_class(name).example_options, **options}
-    tasks = method_class(name).example_tasks(options)
-    return _make(name, tasks, 2, 0, options).positive_losses
-
-
-def reads_performance(name: str, options: Mapping[str, object]) -> bool:
-    """Whether a method with these options reads how well the tasks are doing."""
-    options = {**method_class(name).example_options, **options}
-    method = _make(name, method_class(name).example_tasks(options), 2, 0, options)
-    return Needs.PERFORMANCE in method.needs
-
-
-def arm_name(name: str, options: Mapping[str, object]) -> str:
-    """A method as an arm of a comparison: its name, with `omega-one` where options say `omega: one`.
-
-    A method with omega = 1 is the control of the same method with performance; runs and tables keep
-    the two apart.
-    """
-    return f"{name}-omega-one" if options.get("omega") == "one" else name
-
-
-def _make(
-    name: str, num_tasks: int, num_shared: int, seed: int, options: dict[str, object]
-) -> Aggregator:
-    own = {key: value for key, value in options.items() if key != "pi"}
-    method = method_class(name)(num_tasks, num_shared, seed=seed, **own)
-    pi = options.get("pi")
-    if pi is None:
-        return method
-    if not isinstance(pi, Mapping):
-        raise ValueError(f"`pi` should be a mapping of options, {{}} for defaults. Found {pi!r}.")
-    return inform(method, PIOptions(**pi))

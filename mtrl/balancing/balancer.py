@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from mtrl.balancing.base import GRADIENTS, Aggregator, Needs, Weighting
+from mtrl.balancing.capture import host_call
 from mtrl.balancing.diagnostics import step_diagnostics
+from mtrl.balancing.foreach import scale_
 from mtrl.balancing.gradients import (
     LossFunction,
     Mode,
@@ -19,8 +21,6 @@ from mtrl.balancing.gradients import (
     task_gradients,
 )
 from mtrl.balancing.gramian import conflict_metrics
-from mtrl.balancing.host import on_host
-from mtrl.balancing.multi_tensor import scale_
 from mtrl.balancing.signals import Performance, Signals, is_finite
 
 T = TypeVar("T")
@@ -149,7 +149,7 @@ class Balancer:
         if self.method.capturable:
             self.method.observe_after(losses)
         else:
-            on_host(lambda: self.method.observe_after(losses))
+            host_call(lambda: self.method.observe_after(losses))
 
     def state_dict(self) -> dict[str, Tensor]:
         """The method's state."""
@@ -209,7 +209,7 @@ class Balancer:
             result = answer()
         else:
             signals.prepare()
-            result = on_host(answer)
+            result = host_call(answer)
         self.seconds += time.perf_counter() - start
         return result
 

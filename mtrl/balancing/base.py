@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mtrl.balancing.adjusted import AdjustedRows
-from mtrl.balancing.host import may_read
+from mtrl.balancing.capture import may_read
 from mtrl.balancing.signals import Signals
 
 
@@ -50,7 +50,7 @@ class Aggregator(nn.Module, abc.ABC):
         weighs_losses: its weights are those of a loss that is minimised over all parameters, heads
             included; a method on gradients gives a direction for the shared parameters alone.
         capturable: no host work, so it can live in a CUDA graph; an option may change it.
-        informed: how performance-informed weights omega enter (`mtrl.balancing.informed`):
+        informed: how performance-informed weights omega enter (`mtrl.balancing.performance_informed`):
             `weights`, they multiply the method's weights, which are never negative; `own`, the
             method reads `signals.omega`; `refused`.
         refusal: why they are refused.

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mtrl.balancing.capture import is_capturing, may_read
 from mtrl.balancing.gradients import TaskGradients
-from mtrl.balancing.host import may_read, recording
 from mtrl.errors import MtrlError
 
 
@@ -61,10 +61,10 @@ class Performance:
         return (self.baseline - self.values) * (percent / max(abs(self.baseline), 0.05))
 
     def once(self, key: object, compute: Callable[[], Tensor]) -> Tensor:
-        """What follows from this performance, computed for whoever asks first: critic and actor."""
-        # Values may change in place. What is recorded on a device and what the host computes between
-        # two recordings (`mtrl.balancing.host`) do not serve each other.
-        version, place = self.values._version, (key, recording())
+        """Cache a value derived from `values`, which critic and actor share."""
+        # Values may change in place. A value computed during a capture and one that the host computes
+        # between two captured graphs (`mtrl.balancing.capture`) are kept apart.
+        version, place = self.values._version, (key, is_capturing())
         found = self._known.get(place)
         if found is None or found[0] != version:
             found = self._known[place] = (version, compute())

@@ -43,7 +43,9 @@ class TrainConfig:
     Attributes:
         method: balancing method, see `mtrl methods`.
         method_options: its options. They belong to the method that is named beside or below them: a
-            later layer that names another method drops them.
+            later layer that names another method drops them. `fixed` takes `log`, the `metrics.jsonl`
+            of a run, in place of `weights`: its last exponential mean of `key`
+            (`balance/weight/critic`) with `decay` (0.9).
         seed: of everything but the goals.
         device: of the learner; `auto` takes a GPU when there is one.
         precision: of the networks' products: `tf32` (GPU only) rounds their inputs to 10 bits; `bf16`

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mtrl.balancing import check_options, method_class, reads_performance
+from mtrl.balancing import check_options, method_class, method_options, reads_performance
 from mtrl.balancing.base import Weighting
 from mtrl.distributed.config import TrainConfig
 from mtrl.distributed.session import check_cluster, describe, ray_session
@@ -33,6 +33,7 @@ from mtrl.rl.train import Outcome, Trainer
 from mtrl.runs.device import check_device, check_precision, pick_device, set_precision
 from mtrl.runs.directory import RunDirectory
 from mtrl.runs.interrupt import Interrupt
+from mtrl.runs.learned_weights import read_learned_weights
 from mtrl.runs.metrics import MetricLog
 from mtrl.runs.view import View
 
@@ -44,7 +45,7 @@ def check(config: TrainConfig) -> None:
         ValueError: something in it cannot be had; the message names object, expectation,
             finding and remedy.
     """
-    task_names(config.env.tasks)
+    config = _with_weights(config, task_names(config.env.tasks))
     check_options(config.method, dict(config.method_options))
     actor_method(config.method, config.method_options, config.balancing)
     check_architecture(config.networks.architecture, config.networks.architecture_options)
@@ -58,6 +59,14 @@ def check(config: TrainConfig) -> None:
     _check_performance(config)
     check_device(config.device)
     check_precision(config.precision, pick_device(config.device))
+
+
+def _with_weights(config: TrainConfig, tasks: Sequence[str]) -> TrainConfig:
+    """The config with `method_options.log`, where a method takes weights, replaced by them."""
+    if "weights" not in method_options(config.method):
+        return config
+    options = read_learned_weights(config.method_options, tasks, "balance/weight/critic")
+    return dataclasses.replace(config, method_options=options)
 
 
 def _check_performance(config: TrainConfig) -> None:
@@ -132,6 +141,7 @@ def train(
         initial: the state whose networks a new run starts from.
     """
     tasks = load_tasks(config.env)
+    config = _with_weights(config, tasks.names)
     if config.learner_threads:
         torch.set_num_threads(config.learner_threads)
     device = pick_device(config.device)

@@ -3,7 +3,7 @@
 Replaying runs no Python: the device repeats the recorded operations on the same memory. So whatever an
 update depends on has to lie in tensors that are changed in place (parameters, optimiser and method
 state, rings, the state of generators), and whatever has to run on the host says so
-(`mtrl.balancing.host.on_host`); there the recording is cut.
+(`mtrl.balancing.capture.host_call`); there the recording is cut.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from mtrl.balancing.host import recorded_by
+from mtrl.balancing.capture import captured_by
 
 T = TypeVar("T")
 
@@ -59,7 +59,7 @@ class Recording(Generic[T]):
         self.host_seconds = 0.0  # spent in calls on the host since this was last set to zero
         try:
             self._begin()
-            with recorded_by(self):
+            with captured_by(self):
                 self.result = call()
             self._end()
         except BaseException:
@@ -73,15 +73,15 @@ class Recording(Generic[T]):
             step()
         return self.result
 
-    def on_host(self, call: Callable[[], Any]) -> Any:
-        """See `mtrl.balancing.host.Recorder`."""
+    def host_call(self, call: Callable[[], Any]) -> Any:
+        """See `mtrl.balancing.capture.Capturer`."""
         self._end()
-        with recorded_by(None):
+        with captured_by(None):
             kept = pytree.tree_map(_own, call())
 
         def again() -> None:
             start = time.perf_counter()
-            with recorded_by(None):
+            with captured_by(None):
                 fresh = pytree.tree_leaves(call())
             for old, new in zip(pytree.tree_leaves(kept), fresh, strict=True):
                 if isinstance(old, Tensor):

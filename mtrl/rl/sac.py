@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mtrl.balancing import Balancer, Performance, build, needs_positive_losses
-from mtrl.balancing.multi_tensor import lerp_
+from mtrl.balancing.foreach import lerp_
 from mtrl.networks import Architecture, build_architecture, sample_squashed, squash_log_std
 from mtrl.rl.actor import build_actor
 from mtrl.rl.config import BalancingConfig, NetworkConfig, SACConfig

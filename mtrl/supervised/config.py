@@ -84,7 +84,8 @@ class SupervisedConfig:
         problem_options: its options.
         data_root: folder of its data, where it needs one.
         method: a balancing method; `stl` trains single tasks, `all` every method one after another.
-        method_options: the method's options.
+        method_options: the method's options. `fixed` takes `log`, the `metrics.jsonl` of a run, in place
+            of `weights`: its last exponential mean of `key` (`balance/weight`) with `decay` (0.9).
         task: with `stl`, the task to train; `all` trains each.
         grid: key -> list of values; every combination is trained, one after another. Keys that belong
             together are set by `cases`, a list of such settings.

@@ -11,12 +11,13 @@ from typing import Any
 
 import torch
 
-from mtrl.balancing import METHODS, arm_name, check_options, method_class
+from mtrl.balancing import METHODS, arm_name, check_options, method_class, method_options
 from mtrl.balancing.base import Weighting
 from mtrl.errors import USAGE, MtrlError, suggest
 from mtrl.runs.device import check_device, pick_device
 from mtrl.runs.directory import RunDirectory
 from mtrl.runs.interrupt import Interrupt
+from mtrl.runs.learned_weights import read_learned_weights
 from mtrl.runs.metrics import MetricLog
 from mtrl.runs.view import View
 from mtrl.supervised.baselines import read_baseline, write_baseline
@@ -99,7 +100,7 @@ def expand(config: SupervisedConfig) -> list[SupervisedConfig]:
     if config.task != "all":
         raise ValueError("`task` goes with `method=stl`. Drop it, or train single tasks.")
     if config.method != "all":
-        _check_method(config, len(names))
+        _check_method(_with_weights(config, names), len(names))
         return [config]
     if config.method_options:
         raise ValueError("`method_options` belong to one method. Drop them, or name a method.")
@@ -142,6 +143,7 @@ def train(
     with _data_errors(config):
         problem = make_problem(config)
     run.write_json("problem.json", describe_units(problem.tasks))
+    config = _with_weights(config, [task.name for task in problem.tasks])
     if isinstance(problem, Toy):
         recipe = merged_recipe(problem.recipe, config.recipe)
         return descend(problem, config, recipe, run, view, interrupt, state=state)
@@ -220,6 +222,14 @@ def _data_errors(config: SupervisedConfig) -> Iterator[None]:
         yield
     except (ValueError, OSError, EOFError) as error:
         raise DataError(f"Cannot read the data of {config.problem!r}. {error}") from error
+
+
+def _with_weights(config: SupervisedConfig, tasks: list[str]) -> SupervisedConfig:
+    """The config with `method_options.log`, where a method takes weights, replaced by them."""
+    if config.method == SINGLE_TASK or "weights" not in method_options(config.method):
+        return config
+    options = read_learned_weights(config.method_options, tasks, "balance/weight")
+    return dataclasses.replace(config, method_options=options)
 
 
 def _check_method(config: SupervisedConfig, num_tasks: int) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import mtrl
+from mtrl.balancing import METHODS, method_options
 from mtrl.config import PRESETS, resolve
 from mtrl.distributed import config as job
 from mtrl.distributed.launch import check
@@ -122,7 +123,6 @@ def test_files_stay_small() -> None:
 
 
 def test_no_trainer_names_a_method() -> None:
-    from mtrl.balancing import METHODS
 
     for folder in ("rl", "distributed"):
         for path in (ROOT / folder).glob("*.py"):
@@ -136,7 +136,6 @@ def test_no_trainer_names_a_method() -> None:
 
 
 def test_the_supervised_trainer_names_no_method_and_no_benchmark() -> None:
-    from mtrl.balancing import METHODS
     from mtrl.supervised.problems import PROBLEMS
 
     for name in ("trainer", "learner", "metrics", "problem", "single_task"):
@@ -169,18 +168,19 @@ def test_every_supervised_preset_can_be_expanded(preset: Path) -> None:
 
 
 @pytest.mark.parametrize("preset", sorted(PRESETS.glob("mt10/*.yaml")), ids=lambda p: p.stem)
-@pytest.mark.parametrize("method", sorted(PRESETS.glob("method/*.yaml")), ids=lambda p: p.stem)
-def test_every_method_lies_over_every_preset(preset: Path, method: Path) -> None:
-    resolved = resolve(job.TrainConfig, [preset, method])
-    check(resolved.config)
-    assert resolved.config.method == method.stem
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "fixed"])
+def test_every_method_lies_over_every_preset(preset: Path, method: str) -> None:
+    check(resolve(job.TrainConfig, [preset], [f"method={method}"]).config)
 
 
-def test_every_method_has_a_file() -> None:
-    from mtrl.balancing import METHODS
-
-    named = {path.stem for path in PRESETS.glob("method/*.yaml")}
-    assert named == set(METHODS) - {"fixed"}  # its weights are the user's to give
+@pytest.mark.parametrize("preset", sorted(PRESETS.glob("method/*.yaml")), ids=lambda p: p.stem)
+def test_a_method_s_preset_says_more_than_its_name(preset: Path) -> None:
+    quick = PRESETS / "mt10" / "quick.yaml"
+    config = resolve(job.TrainConfig, [quick, preset]).config
+    check(config)
+    assert config.method == preset.stem
+    defaults = {key: option.default for key, option in method_options(config.method).items()}
+    assert not config.method_options.items() <= defaults.items(), "`method=NAME` says the same"
 
 
 def test_every_option_is_documented() -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-import mtrl.balancing
 from mtrl.balancing import METHODS
 from mtrl.cli import main
 from mtrl.config import PRESETS, find_file
+from tests import method_table
 
 TEXT = (Path(__file__).parents[2] / "README.md").read_text()
 
@@ -63,26 +63,9 @@ def test_every_preset_is_named_and_every_named_one_exists() -> None:
         find_file(name)
 
 
-PACKAGE = (Path(mtrl.balancing.__file__).parent / "README.md").read_text()
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_the_package_s_table_says_what_the_code_says(name: str) -> None:
-    (line,) = [
-        line
-        for line in PACKAGE.splitlines()
-        if line.startswith(f"| `{name}` | ") and line.count(" | ") == 6
-    ]
-    cells = [cell.replace("`", "") for cell in re.split(r" \| ", line.removesuffix(" |"))]
-    method = METHODS[name]
-    # `"Title", Authors, link` becomes a link in the table.
-    linked = re.sub(r'"(.+?)", (.+?), (https://\S+?)(?=;|$)', r"[\1](\3), \2", method.paper)
-    assert linked != method.paper
-    assert cells[1] == linked
-    assert cells[4:] == [method.scale, method.checked_against, method.differs]
-    needs = [str(flag.name).lower() for flag in method.needs] or ["nothing"]
-    assert cells[2].split(" (")[0].split(", ") == needs
-    assert ("(L > 0)" in cells[2]) == method.positive_losses
+def test_the_package_s_table_says_what_the_classes_say() -> None:
+    page = method_table.README.read_text(encoding="utf-8")
+    assert page == method_table.with_table(page), "Run `python -m tests.method_table`."
 
 
 def test_mtrl_methods_prints_the_table(capsys: pytest.CaptureFixture[str]) -> None:

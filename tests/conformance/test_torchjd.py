@@ -21,7 +21,7 @@ with warnings.catch_warnings():
     from torchjd import aggregation as peer
 
 from mtrl.balancing import Signals, Weighting, build
-from mtrl.balancing.projections import project_conflicts, row_weights
+from mtrl.balancing.methods._projections import project_conflicts, row_weights
 
 SEEDS = range(6)
 

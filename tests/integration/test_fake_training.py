@@ -282,6 +282,25 @@ def test_a_loss_that_is_not_finite_stops_with_a_dump(
     assert json.loads((run / "status.json").read_text())["state"] == "failed"
 
 
+def test_fixed_weights_come_from_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    short = [*SMALL, "collect.collector=local", "schedule.mode=sync", "evaluation.final=false"]
+    assert main(["train", *short, f"run.directory={tmp_path}/a", "method=nash_mtl"]) == 0
+    log = only_run(tmp_path / "a") / "metrics.jsonl"
+    key, mean = "balance/weight/critic", None
+    for record in read_jsonl(log):
+        if f"{key}/fake-0" in record:
+            row = [record[f"{key}/fake-{i}"] for i in range(3)]
+            mean = [0.9 * old + 0.1 * new for old, new in zip(mean or row, row, strict=True)]
+    assert mean is not None
+    fixed = [*short, f"run.directory={tmp_path}/b", "method=fixed"]
+    assert main(["train", *fixed, f"method_options.log={log}"]) == 0
+    record = read_jsonl(only_run(tmp_path / "b") / "metrics.jsonl")[-1]
+    found = [record[f"{key}/fake-{i}"] for i in range(3)]
+    assert found == pytest.approx([3 * weight / sum(mean) for weight in mean])
+    assert main(["train", *fixed, f"method_options.log={log}.gone"]) == 2
+    assert "should be the metrics.jsonl of a run" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("preset", sorted(PRESETS.glob("mt10/*.yaml")), ids=lambda path: path.stem)
 def test_every_preset_trains_on_fake_tasks(tmp_path: Path, preset: Path) -> None:
     options = [

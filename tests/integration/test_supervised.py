@@ -248,7 +248,7 @@ def test_fixed_weights_come_from_a_run(tmp_path: Path) -> None:
     for record in read_jsonl(log):
         row = np.array([record["balance/weight/CL"], record["balance/weight/RR"]])
         mean = row if mean is None else 0.9 * mean + 0.1 * row
-    options = ["method=fixed", f"method_options.log={log}", "method_options.key=balance/weight"]
+    options = ["method=fixed", f"method_options.log={log}"]
     assert train(tmp_path / "fixed", *options) == 0
     record = read_jsonl(only_run(tmp_path / "fixed") / "metrics.jsonl")[-1]
     found = [record["balance/weight/CL"], record["balance/weight/RR"]]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
@@ -12,7 +11,6 @@ import torch
 from balancing_cases import GRADIENT_WEIGHTINGS, KINDS, STOCHASTIC, jacobian, make, signals, step
 from hypothesis import given, settings
 
-import mtrl.balancing
 from mtrl.balancing import METHODS, Aggregator, Needs, Signals, Weighting, method_options
 from mtrl.balancing.base import GRADIENTS
 
@@ -288,9 +286,3 @@ def test_pivrg_s_values_are_those_of_released_code() -> None:
         (said,) = re.findall(rf"^        {option}: (.*?)(?=^        \w+: )", text, re.M | re.S)
         assert "paper uses" not in " ".join(said.split())
         assert "released code uses" in " ".join(said.split())
-
-
-@every_method
-def test_readme_has_a_row_for_the_method(name: str) -> None:
-    readme = Path(mtrl.balancing.__file__).with_name("README.md").read_text(encoding="utf-8")
-    assert re.search(rf"^\| `{name}` \|", readme, re.MULTILINE)

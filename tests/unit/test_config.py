@@ -110,6 +110,12 @@ def test_presets_are_found_by_name_and_suggested() -> None:
     assert find_file("mt10/quick").samefile(find_file("configs/mt10/quick.yaml"))
     with pytest.raises(ConfigError, match="mt10/quick"):
         find_file("mt10/quik")
+    with pytest.raises(ConfigError, match=r"Presets: .*method/famo, .*mt10/quick"):
+        find_file("nothing-like-it")
+    with pytest.raises(ConfigError, match="write method=pivrg"):
+        find_file("method/pivrg")
+    with pytest.raises(ConfigError, match=r"write method=sam_g.* Did you mean 'method/sam_gs'"):
+        find_file("configs/method/sam_g.yaml")
 
 
 def test_nothing_given_names_what_is_missing() -> None:

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mtrl.balancing.base import Needs, Weighting
+from mtrl.balancing.methods._host_solve import solve_for_rows
 from mtrl.balancing.signals import Signals
 from mtrl.balancing.solvers import Solution
-from mtrl.balancing.solving import solve_for_rows
 
 
 class AlignedMTL(Weighting):

@@ -7,9 +7,9 @@ from typing import Literal
 from torch import Tensor
 
 from mtrl.balancing.base import Needs, Weighting
+from mtrl.balancing.methods._host_solve import solve_on_host
 from mtrl.balancing.signals import Signals
 from mtrl.balancing.solvers import conflict_averse
-from mtrl.balancing.solving import solve_on_host
 
 
 class CAGrad(Weighting):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from mtrl.balancing.base import Needs, Weighting
+from mtrl.balancing.methods._host_solve import solve_on_host
 from mtrl.balancing.signals import Signals
 from mtrl.balancing.solvers import unit_min_norm
-from mtrl.balancing.solving import solve_on_host
 
 
 class EDM(Weighting):

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-
-from mtrl.balancing.base import Needs, Weighting
-from mtrl.balancing.signals import Signals
-from mtrl.balancing.solving import BarrierSolver, check_solver, solve_barrier
+from mtrl.balancing.methods._power_barrier import BarrierSolver, PowerBarrier
 
 
-class FairGrad(Weighting):
+class FairGrad(PowerBarrier):
     """Weights solve `(M a)_i = a_i^(-1/alpha)`: the gains of the tasks are shared alpha-fairly.
 
     alpha to 0 is the plain sum, 1 is Nash-MTL, 2 is PIVRG with equal performance, and large alpha
@@ -30,8 +25,6 @@ class FairGrad(Weighting):
         ridge: added to the diagonal of the cosines (not by `scipy`).
     """
 
-    needs = Needs.GRAMIAN
-    capturable = False
     informed = "own"
     paper = (
         '"Fair Resource Allocation in Multi-Task Learning", Ban and Ji, ICML 2024, '
@@ -51,19 +44,8 @@ class FairGrad(Weighting):
         solver: BarrierSolver = "newton",
         ridge: float = 1e-14,
     ) -> None:
-        super().__init__(num_tasks, num_shared, seed=seed)
         if not 0.01 <= alpha <= 100:
             raise ValueError(f"`alpha` should be in [0.01, 100]. Found {alpha}.")
-        check_solver(solver, ridge)
-        self.alpha = alpha
-        self.solver: BarrierSolver = solver
-        self.ridge = ridge
-        self.capturable = solver == "device"
-
-    def task_weights(self, signals: Signals) -> Tensor:
-        """The solution a, `[m]`; zero for a task whose gradient is zero."""
-        gramian, exponent = signals.gramian, 1.0 / self.alpha
-        target = torch.ones(self.num_tasks, dtype=torch.float64, device=gramian.device)
-        if signals.omega is not None:
-            target = signals.omega.double() ** exponent  # at alpha = 2 this is PIVRG
-        return solve_barrier(self, gramian, target, exponent, self.solver, self.ridge)
+        super().__init__(
+            num_tasks, num_shared, seed=seed, exponent=1.0 / alpha, solver=solver, ridge=ridge
+        )

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mtrl.balancing.adam import Adam
 from mtrl.balancing.base import Needs, Weighting
+from mtrl.balancing.methods._adam import Adam
 from mtrl.balancing.signals import Signals
 
 

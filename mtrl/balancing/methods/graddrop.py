@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mtrl.balancing.adjusted import AdjustedRows
 from mtrl.balancing.base import Aggregator, Needs
-from mtrl.balancing.rng import CounterRandom
+from mtrl.balancing.methods._rng import CounterRandom
 from mtrl.balancing.signals import Signals
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mtrl.balancing.adam import Adam
 from mtrl.balancing.base import Needs, Weighting
 from mtrl.balancing.gramian import norms
+from mtrl.balancing.methods._adam import Adam
 from mtrl.balancing.signals import Signals
 
 

@@ -8,8 +8,8 @@ from torch import Tensor
 from mtrl.balancing.adjusted import AdjustedRows
 from mtrl.balancing.base import Needs, Weighting
 from mtrl.balancing.gramian import cosines
-from mtrl.balancing.projections import row_weights, vaccinate
-from mtrl.balancing.rng import CounterRandom
+from mtrl.balancing.methods._projections import row_weights, vaccinate
+from mtrl.balancing.methods._rng import CounterRandom
 from mtrl.balancing.signals import Signals
 
 

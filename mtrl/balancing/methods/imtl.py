@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from mtrl.balancing.base import Needs, Weighting
-from mtrl.balancing.methods.imtl_l import LossScales
+from mtrl.balancing.methods._host_solve import solve_on_host
+from mtrl.balancing.methods._learned_scale import LossScales
 from mtrl.balancing.signals import Signals
 from mtrl.balancing.solvers import equal_projections
-from mtrl.balancing.solving import solve_on_host
 
 
 class IMTL(Weighting):

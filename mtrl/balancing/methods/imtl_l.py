@@ -2,37 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from mtrl.balancing.adam import Adam
 from mtrl.balancing.base import Needs, Weighting
+from mtrl.balancing.methods._learned_scale import LossScales
 from mtrl.balancing.signals import Signals
-
-
-class LossScales(Adam):
-    """The learned log-scales s of IMTL-L: minimise `sum_i exp(s_i) loss_i - s_i`.
-
-    Args:
-        num_tasks: m.
-        learning_rate: of s.
-        limit: largest absolute value of s; unbounded scales are known to overflow.
-    """
-
-    def __init__(self, num_tasks: int, learning_rate: float, limit: float) -> None:
-        super().__init__(num_tasks, learning_rate)
-        if limit <= 0:
-            raise ValueError(f"`limit` should be positive. Found {limit}.")
-        self.limit = limit
-        self.log_scale: Tensor
-        self.register_buffer("log_scale", torch.zeros(num_tasks, dtype=torch.float64))
-
-    def advance(self, losses: Tensor) -> Tensor:
-        """The scales `exp(s)`, `[m]`, before a step on these losses."""
-        scale = torch.exp(self.log_scale)
-        self.descend(self.log_scale, (scale * losses - 1.0).clamp(-1e100, 1e100))
-        self.log_scale.clamp_(-self.limit, self.limit)
-        return scale
 
 
 class IMTLL(Weighting):

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from mtrl.balancing.base import Needs, Weighting
 from mtrl.balancing.gramian import norms
+from mtrl.balancing.methods._host_solve import solve_on_host
 from mtrl.balancing.signals import Signals
 from mtrl.balancing.solvers import min_norm_point
-from mtrl.balancing.solving import solve_on_host
 
 
 class MGDA(Weighting):

@@ -5,12 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mtrl.balancing.base import Needs, Weighting
+from mtrl.balancing.methods._power_barrier import BarrierSolver, PowerBarrier
 from mtrl.balancing.signals import Signals
-from mtrl.balancing.solving import BarrierSolver, check_solver, solve_barrier
 
 
-class NashMTL(Weighting):
+class NashMTL(PowerBarrier):
     """Weights solve `(M a)_i = 1 / a_i`: the direction maximises the product of the tasks' gains.
 
     Source: "Multi-Task Learning as a Bargaining Game", Navon et al., ICML 2022,
@@ -30,8 +29,6 @@ class NashMTL(Weighting):
         ridge: added to the diagonal of the cosines (not by `scipy`).
     """
 
-    needs = Needs.GRAMIAN
-    capturable = False
     informed = "own"
     paper = (
         '"Multi-Task Learning as a Bargaining Game", Navon et al., ICML 2022, '
@@ -51,14 +48,11 @@ class NashMTL(Weighting):
         solver: BarrierSolver = "newton",
         ridge: float = 1e-14,
     ) -> None:
-        super().__init__(num_tasks, num_shared, seed=seed)
+        super().__init__(num_tasks, num_shared, seed=seed, exponent=1.0, solver=solver, ridge=ridge)
         if update_every < 1:
             raise ValueError(f"`update_every` should be at least 1 step. Found {update_every}.")
-        check_solver(solver, ridge)
         self.update_every = update_every
-        self.solver: BarrierSolver = solver
-        self.ridge = ridge
-        self.capturable = solver == "device" and update_every == 1
+        self.capturable = self.capturable and update_every == 1
         self.last_weights: Tensor
         self.calls: Tensor
         self.register_buffer("last_weights", torch.ones(num_tasks, dtype=torch.float64))
@@ -70,11 +64,7 @@ class NashMTL(Weighting):
         due = self.update_every == 1 or int(self.calls) % self.update_every == 0
         self.calls += 1
         if due:
-            omega = signals.omega
-            target = torch.ones_like(self.last_weights) if omega is None else omega
-            self.last_weights.copy_(
-                solve_barrier(self, signals.gramian, target, 1.0, self.solver, self.ridge)
-            )
+            self.last_weights.copy_(super().task_weights(signals))
         else:  # the same facts at every step
             self.metrics.update(solver_residual=0.0, solver_iterations=0.0, solver_failures=0.0)
         return self.last_weights.clone()

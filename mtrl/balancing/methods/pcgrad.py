@@ -7,8 +7,8 @@ from torch import Tensor
 from mtrl.balancing.adjusted import AdjustedRows
 from mtrl.balancing.base import Needs, Weighting
 from mtrl.balancing.gramian import cosines
-from mtrl.balancing.projections import project_conflicts, row_weights
-from mtrl.balancing.rng import CounterRandom
+from mtrl.balancing.methods._projections import project_conflicts, row_weights
+from mtrl.balancing.methods._rng import CounterRandom
 from mtrl.balancing.signals import Signals
 
 
@@ -44,4 +44,8 @@ class PCGrad(Weighting):
         rows = project_conflicts(signals.gramian, order)
         if signals.record:
             self.adjusted = AdjustedRows.combined(cosines(signals.gramian), rows)
-        return row_weights(signals.gramian, rows)
+        return row_weights(signals.gramian, self.rescaled(rows, signals.gramian))
+
+    def rescaled(self, rows: Tensor, gramian: Tensor) -> Tensor:
+        """The projected unit rows `[m, m]` as they enter the sum: here unchanged."""
+        return rows

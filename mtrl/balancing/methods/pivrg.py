@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import Tensor
 
-from mtrl.balancing.base import Needs, Weighting
+from mtrl.balancing.base import Needs
+from mtrl.balancing.methods._power_barrier import BarrierSolver, PowerBarrier
 from mtrl.balancing.omega import omega_measures, performance_weights
 from mtrl.balancing.signals import Signals
-from mtrl.balancing.solving import BarrierSolver, check_solver, solve_barrier
 
 
-class PIVRG(Weighting):
+class PIVRG(PowerBarrier):
     """Weights solve `(M a)_i = sqrt(omega_i / a_i)`; lagging tasks have a larger omega.
 
     Source: "Revisiting Fairness in Multitask Learning: A Performance-Driven Approach for Variance
@@ -40,7 +39,6 @@ class PIVRG(Weighting):
     """
 
     needs = Needs.GRAMIAN | Needs.PERFORMANCE
-    capturable = False
     refusal = "it reads performance itself: set its options `min_temperature` and `bound`"
     paper = (
         '"Revisiting Fairness in Multitask Learning: A Performance-Driven Approach for '
@@ -63,34 +61,27 @@ class PIVRG(Weighting):
         solver: BarrierSolver = "newton",
         ridge: float = 1e-14,
     ) -> None:
-        super().__init__(num_tasks, num_shared, seed=seed)
+        super().__init__(num_tasks, num_shared, seed=seed, exponent=0.5, solver=solver, ridge=ridge)
         if min_temperature <= 0:
             raise ValueError(f"`min_temperature` should be positive. Found {min_temperature}.")
         if bound <= 1:
             raise ValueError(f"`bound` should be above 1. Found {bound}. The default is 2.")
         if omega not in ("performance", "one"):
             raise ValueError(f"`omega` should be performance or one. Found {omega!r}.")
-        check_solver(solver, ridge)
-        self.omega = omega
+        self.informed_by = omega
         if omega == "one":
             self.needs = Needs.GRAMIAN
         self.min_temperature = min_temperature
         self.bound = bound
-        self.solver: BarrierSolver = solver
-        self.capturable = solver == "device"
-        self.ridge = ridge
 
-    def task_weights(self, signals: Signals) -> Tensor:
-        """The solution a, `[m]`; zero for a task whose gradient is zero."""
-        if self.omega == "one":
-            omega = torch.ones(self.num_tasks, dtype=torch.float64, device=signals.gramian.device)
-        else:
-            omega = performance_weights(
-                signals.performance, min_temperature=self.min_temperature, bound=self.bound
-            ).to(signals.gramian.device)
+    def omega(self, signals: Signals) -> Tensor:
+        """`[m]` float64: of the performance, or 1 for every task."""
+        if self.informed_by == "one":
+            omega = self.metrics["omega"] = super().omega(signals)
+            return omega
+        options = {"min_temperature": self.min_temperature, "bound": self.bound}
+        omega = performance_weights(signals.performance, **options).to(signals.gramian.device)
         self.metrics["omega"] = omega
-        if signals.record and self.omega == "performance":
-            self.metrics |= omega_measures(
-                signals.performance, min_temperature=self.min_temperature, bound=self.bound
-            )
-        return solve_barrier(self, signals.gramian, omega.sqrt(), 0.5, self.solver, self.ridge)
+        if signals.record:
+            self.metrics |= omega_measures(signals.performance, **options)
+        return omega

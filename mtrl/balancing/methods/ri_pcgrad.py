@@ -5,15 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mtrl.balancing.adjusted import AdjustedRows
-from mtrl.balancing.base import Needs, Weighting
 from mtrl.balancing.gramian import cosines
-from mtrl.balancing.projections import project_conflicts, row_weights
-from mtrl.balancing.rng import CounterRandom
-from mtrl.balancing.signals import Signals
+from mtrl.balancing.methods.pcgrad import PCGrad
 
 
-class RIPCGrad(Weighting):
+class RIPCGrad(PCGrad):
     """PCGrad, with every projected gradient brought back to its original norm before the sum.
 
     Source: our reading of one sentence about RI-PCGrad in "Preserving Gradient Harmony: A
@@ -25,8 +21,6 @@ class RIPCGrad(Weighting):
     Cost: the Gramian, O(m^3) in m steps.
     """
 
-    needs = Needs.GRAMIAN
-    informed = "weights"
     paper = (
         'our reading of its mention in "Preserving Gradient Harmony: A Rotation-Based '
         'Gradient Balancing for Multi-Task Conflict Remedy", OpenReview, 2025, '
@@ -36,18 +30,9 @@ class RIPCGrad(Weighting):
     checked_against = "by hand"
     differs = "our reading: no formula is public"
 
-    def __init__(self, num_tasks: int, num_shared: int, *, seed: int = 0) -> None:
-        super().__init__(num_tasks, num_shared, seed=seed)
-        self.random = CounterRandom(seed)
-
-    def task_weights(self, signals: Signals) -> Tensor:
-        """Sums of the rescaled projection coefficients, `[m]`."""
-        order = self.random.permutations(self.num_tasks, self.num_tasks)
-        cosine = cosines(signals.gramian)
-        rows = project_conflicts(signals.gramian, order)
-        if signals.record:
-            self.adjusted = AdjustedRows.combined(cosine, rows)
-        length = ((rows @ cosine) * rows).sum(1).clamp_min(0.0).sqrt()
+    def rescaled(self, rows: Tensor, gramian: Tensor) -> Tensor:
+        """The projected rows with length 1, or 0 where projection left nothing."""
+        length = ((rows @ cosines(gramian)) * rows).sum(1).clamp_min(0.0).sqrt()
         # Below the root of rounding a length is noise, and so is its direction.
         scale = torch.where(length > 1e-7, 1.0 / length.clamp_min(1e-300), 0.0)
-        return row_weights(signals.gramian, rows * scale[:, None])
+        return rows * scale[:, None]

@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor
 
 from mtrl.balancing.base import Needs, Weighting
-from mtrl.balancing.rng import CounterRandom
+from mtrl.balancing.methods._rng import CounterRandom
 from mtrl.balancing.signals import Signals
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from mtrl.balancing.base import Needs, Weighting
+from mtrl.balancing.methods._host_solve import solve_for_rows
 from mtrl.balancing.signals import Signals
 from mtrl.balancing.solvers import dual_cone_weights
-from mtrl.balancing.solving import solve_for_rows
 
 
 class UPGrad(Weighting):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mtrl.balancing.adam import Adam
 from mtrl.balancing.base import Needs, Weighting
+from mtrl.balancing.methods._adam import Adam
 from mtrl.balancing.signals import Signals
 
 
@@ -53,20 +53,17 @@ class UW(Weighting):
         limit: float = 10.0,
     ) -> None:
         super().__init__(num_tasks, num_shared, seed=seed)
-        if limit <= 0 or abs(initial) > limit:
+        if abs(initial) > limit:
             raise ValueError(
-                f"`limit` should be positive and at least |initial|. Found limit={limit},"
-                f" initial={initial}."
+                f"`limit` should be at least |initial|. Found limit={limit}, initial={initial}."
             )
-        self.limit = limit
         self.log_variance: Tensor
         self.register_buffer("log_variance", torch.full((num_tasks,), initial, dtype=torch.float64))
-        self.adam = Adam(num_tasks, learning_rate)
+        self.adam = Adam(num_tasks, learning_rate, limit=limit)
 
     def task_weights(self, signals: Signals) -> Tensor:
         """`exp(-s) / 2`, `[m]`, before this step's update of s."""
         precision = torch.exp(-self.log_variance)
         gradient = 0.5 * (1.0 - precision * signals.losses.double().clamp(-1e300, 1e300))
-        self.adam.descend(self.log_variance, gradient.clamp(-1e100, 1e100))
-        self.log_variance.clamp_(-self.limit, self.limit)
+        self.adam.descend(self.log_variance, gradient)
         return 0.5 * precision

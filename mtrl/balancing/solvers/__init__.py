@@ -7,7 +7,7 @@ iterations, for CUDA graphs, and agrees with its host version.
 
 from mtrl.balancing.solvers.angular import equal_projections, unit_min_norm
 from mtrl.balancing.solvers.barrier import power_barrier
-from mtrl.balancing.solvers.device import power_barrier_on_device
+from mtrl.balancing.solvers.barrier_device import power_barrier_on_device
 from mtrl.balancing.solvers.quadratic import (
     conflict_averse,
     dual_cone_weights,

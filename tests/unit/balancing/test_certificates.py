@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from mtrl.balancing import Signals, build
+from mtrl.balancing.methods._host_solve import solve_on_host
 from mtrl.balancing.solvers import (
     Solution,
     conflict_averse,
@@ -28,7 +29,6 @@ from mtrl.balancing.solvers import (
     quadratic,
     unit_min_norm,
 )
-from mtrl.balancing.solving import solve_on_host
 
 Array = NDArray[np.float64]
 Quadratic = Callable[[Array, Array], tuple[Array, bool, int]]
@@ -278,7 +278,7 @@ def test_an_uncertified_residual_on_the_device_is_a_failure(
     iterations: int, failed: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "mtrl.balancing.solving.power_barrier_on_device",
+        "mtrl.balancing.methods._power_barrier.power_barrier_on_device",
         functools.partial(power_barrier_on_device, iterations=iterations),
     )
     method = build("nash_mtl", M, 8, solver="device")

@@ -19,10 +19,10 @@ from mtrl.balancing.diagnostics import (
     update_diagnostics,
     weighting_diagnostics,
 )
+from mtrl.balancing.methods._rng import CounterRandom
 from mtrl.balancing.methods.moco import MoCo
 from mtrl.balancing.methods.sam_gs import SAMGS
 from mtrl.balancing.omega import omega_measures, performance_weights
-from mtrl.balancing.rng import CounterRandom
 
 ALIVE = torch.ones(4, dtype=torch.bool)
 
@@ -338,7 +338,6 @@ def test_drop_variance_is_near_its_estimate_for_small_spreads() -> None:
         ("pivrg", {"min_temperature": 100.0, "bound": 1.8}),
         ("ls", {"pi": {"min_temperature": 100.0, "bound": 1.8}}),
         ("nash_mtl", {"pi": {"min_temperature": 100.0, "bound": 1.8}}),
-        ("graddrop", {"pi": {"min_temperature": 100.0, "bound": 1.8}}),
         ("pcgrad", {"pi": {"min_temperature": 100.0, "bound": 1.8}}),
     ],
 )

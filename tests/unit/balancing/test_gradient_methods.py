@@ -11,10 +11,10 @@ from scipy.optimize import least_squares
 from torch import Tensor
 
 from mtrl.balancing import Performance, Signals, Weighting, arm_name, build
+from mtrl.balancing.methods._projections import vaccinate
+from mtrl.balancing.methods._rng import CounterRandom
 from mtrl.balancing.methods.moco import project_on_simplex
 from mtrl.balancing.omega import performance_weights
-from mtrl.balancing.projections import vaccinate
-from mtrl.balancing.rng import CounterRandom
 from mtrl.balancing.rotations import angle_gradient, angle_objective
 from mtrl.balancing.solvers import power_barrier
 
@@ -114,7 +114,7 @@ def test_pivrg_with_omega_one_is_its_control() -> None:
     equal = informed.weights(Signals(jacobian=jacobian, performance=torch.full((4,), 0.3)))
     torch.testing.assert_close(weights, equal, rtol=0, atol=0)
     assert control.metrics["omega"].tolist() == [1.0] * 4  # type: ignore[union-attr]
-    with pytest.raises(ValueError, match="performance or one"):
+    with pytest.raises(ValueError, match="one of performance, one"):
         build("pivrg", 4, 12, omega="two")
     assert arm_name("pivrg", {"omega": "one"}) == "pivrg-omega-one"
     assert arm_name("pivrg", {"omega": "performance"}) == arm_name("pivrg", {}) == "pivrg"
@@ -423,3 +423,11 @@ def test_counter_numbers_look_random() -> None:
 def test_seeds_give_unrelated_numbers() -> None:
     first, second = CounterRandom(0).uniform(5000), CounterRandom(1).uniform(5000)
     assert abs(float(torch.corrcoef(torch.stack([first, second]))[0, 1])) < 0.05
+
+
+def test_ri_pcgrad_gives_projected_gradients_their_norms_back() -> None:
+    g = torch.tensor([[2.0, 0.0], [-3.0, 1.0]], dtype=torch.float64)
+    turned = torch.stack([g[0] - (g[0] @ g[1]) / (g[1] @ g[1]) * g[1], torch.tensor([0.0, 1.0])])
+    expected = sum(torch.nn.functional.normalize(turned, dim=1) * g.norm(dim=1, keepdim=True))
+    found = build("ri_pcgrad", 2, 2).aggregate(Signals(jacobian=g))
+    torch.testing.assert_close(found, expected)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mtrl.balancing import Signals, Weighting, build
-from mtrl.balancing.adam import Adam
+from mtrl.balancing.methods._adam import Adam
 from mtrl.balancing.methods.go4align import group_means
 
 

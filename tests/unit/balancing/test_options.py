@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
 import torch
 
 from mtrl.balancing import METHODS, Needs, Weighting, build, check_options, method_options
+from mtrl.balancing.options import check_keywords
 
 BAD = [
     ("rlw", {"distribution": "cauchy"}),
@@ -57,8 +55,6 @@ BAD = [
     ("ls", {"pi": 3}),
     ("fixed", {}),
     ("fixed", {"weights": [1.0, -1.0]}),
-    ("fixed", {"weights": [1.0, 2.0], "log": "metrics.jsonl"}),
-    ("fixed", {"log": "nowhere/metrics.jsonl"}),
 ]
 
 
@@ -82,7 +78,6 @@ def test_bad_options_are_refused(name: str, options: dict[str, object]) -> None:
         ("mgda", {"normalise": "l1"}, "should be one of none, l2, loss, loss\\+. Found 'l1'"),
         ("fixed", {"weights": ["a", 1]}, "a list, each entry a number. Found"),
         ("fixed", {"weights": 3}, "a list, each entry a number. Found 3"),
-        ("fixed", {"weights": [1, 2.0], "log": 3}, "'log' of the method 'fixed' should be a word"),
         ("ls", {"pi": {"bound": "x"}}, "'bound' of the layer 'pi' should be a number"),
     ],
 )
@@ -95,7 +90,10 @@ def test_a_wrong_type_is_refused_in_plain_words(
 
 def test_a_whole_number_is_a_number_and_none_may_be_absent() -> None:
     check_options("pivrg", {"bound": 3})
-    check_options("fixed", {"weights": [1, 2], "log": None})
+
+    def call(*, path: str | None = None) -> None: ...
+
+    check_keywords("It", call, {"path": None})
 
 
 def test_every_refusal_names_method_or_option_of_the_list() -> None:
@@ -132,28 +130,10 @@ def test_fixed_weights_are_checked_for_any_number_of_tasks() -> None:
     check_options("fixed", {"weights": [1.0] * 7})
     with pytest.raises(ValueError, match="should be 3 finite numbers"):
         build("fixed", 3, 2, weights=[1.0, 2.0])
-
-
-def test_fixed_weights_come_from_a_log_by_an_exponential_mean(tmp_path: Path) -> None:
-    log = tmp_path / "metrics.jsonl"
-    records = [
-        {"updates": 0, "critic/weights": [1.0, 3.0]},
-        {"updates": 1},
-        {"updates": 2, "critic/weights": [2.0, 2.0]},
-        {"updates": 3, "critic/weights": [float("nan"), 2.0]},
-    ]
-    log.write_text("\n".join(json.dumps(record) for record in records) + "\n")
-    options = {"log": str(log), "key": "critic/weights"}
-    check_options("fixed", options)
-    method = build("fixed", 2, 1, normalise=False, **options)
+    method = build("fixed", 2, 1, weights=[1.1, 2.9], normalise=False)
     torch.testing.assert_close(method.fixed, torch.tensor([1.1, 2.9], dtype=torch.float64))
-    method = build("fixed", 2, 1, **options)
+    method = build("fixed", 2, 1, weights=[1.1, 2.9])
     torch.testing.assert_close(method.fixed, torch.tensor([0.55, 1.45], dtype=torch.float64))
-    log.write_text(json.dumps({"w/0": 1.0, "w/1": 3.0}))
-    method = build("fixed", 2, 1, log=str(log), key="w")
-    torch.testing.assert_close(method.fixed, torch.tensor([0.5, 1.5], dtype=torch.float64))
-    with pytest.raises(ValueError, match="Found none"):
-        build("fixed", 2, 1, log=str(log), key="v")
 
 
 def test_nash_reuses_its_weights_between_solves() -> None:

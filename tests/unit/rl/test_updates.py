@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mtrl.balancing import METHODS, Aggregator, Balancer, build
-from mtrl.balancing.host import may_read, on_host, recorded_by
+from mtrl.balancing.capture import captured_by, host_call, may_read
 from mtrl.networks.multi_head import MultiHead
 from mtrl.rl.config import BalancingConfig, SACConfig
 from mtrl.rl.recording import Recording, Tape
@@ -163,7 +163,7 @@ def test_numbers_from_the_host_are_renewed() -> None:
 
     def call() -> dict[str, Any]:
         doubled = source * 2.0
-        answer = on_host(lambda: {"sum": float(doubled.sum()), "rows": [doubled + 1.0]})
+        answer = host_call(lambda: {"sum": float(doubled.sum()), "rows": [doubled + 1.0]})
         return {"sum": answer["sum"], "rows": answer["rows"][0] * 10.0}
 
     recording = Recording(call, OpTape)
@@ -223,7 +223,7 @@ def test_nothing_crosses_to_or_from_the_device(variant: tuple[str, dict[str, Any
         return network(rows, values).square().mean((0, 2, 3)), {}
 
     performance = torch.rand(M, device="meta")
-    with recorded_by(NoHost()), _OneDevice(), warnings.catch_warnings():
+    with captured_by(NoHost()), _OneDevice(), warnings.catch_warnings():
         warnings.simplefilter("error")
         metrics = balancer.backward(losses, performance)
         balancer.after_step()
@@ -269,7 +269,7 @@ def test_a_whole_step_stays_on_the_device(method: str, monkeypatch: pytest.Monke
     guard = NonFiniteGuard(torch.device("meta"))
     batch = Batch(*(part.to("meta") for part in make_batch()))
     performance = torch.empty(M, device="meta")
-    with recorded_by(NoHost()), _OneDevice():
+    with captured_by(NoHost()), _OneDevice():
         metrics = agent.step(batch, performance, actor=True, record=False)
         guard.watch(metrics)
     assert {value.device.type for value in metrics.values()} == {"meta"}
@@ -288,5 +288,5 @@ class NoAdam:
 class NoHost:
     """A recorder for what may not ask the host."""
 
-    def on_host(self, call: Callable[[], Any]) -> Any:
+    def host_call(self, call: Callable[[], Any]) -> Any:
         raise AssertionError("asks the host")
