@@ -78,9 +78,11 @@ class Descent:
         needs = self.methods[0].needs
         self.max_norm = max_norm if needs & GRADIENTS else None
         self._looks_back = Needs.LOSSES_AFTER in needs
-        self._shift = -problem.lower_bound if method_class(method).positive_losses else 0.0
-        self._minima = torch.tensor(problem.minima, dtype=torch.float64)
         self._informed = Needs.PERFORMANCE in needs
+        self._minima = torch.tensor(problem.minima, dtype=torch.float64)
+        self._shift = torch.zeros(2, dtype=torch.float64)
+        if method_class(method).positive_losses:
+            self._shift -= torch.tensor(problem.lower_bounds, dtype=torch.float64)
 
     @torch.no_grad()
     def step(self) -> tuple[Tensor, Tensor]:
