@@ -69,7 +69,8 @@ def test_success_moves_omega(tmp_path: Path, options: list[str], silent: int) ->
 
 
 def test_warm_up_says_nothing(tmp_path: Path) -> None:
-    run = train(tmp_path, "balancing.min_episodes=1", "schedule.warmup_env_steps=4000")
+    run = train(tmp_path, "balancing.min_episodes=1", "schedule.warmup_env_steps=4000",
+                "schedule.total_env_steps=8000")  # fmt: skip
     steps, count = series(run, "performance/count")
     # Warm-up is 1350 steps of each environment. Episodes are 20 long and staggered, so the first that
     # begin after it begin at these steps.

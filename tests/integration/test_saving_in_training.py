@@ -16,6 +16,7 @@ from mtrl.rl.collector import LocalCollector
 from mtrl.rl.updates import Updates
 from mtrl.runs import checkpoint
 from mtrl.runs.checkpoint import Writer
+from mtrl.runs.directory import RunDirectory
 from mtrl.supervised.learner import Learner
 from mtrl.supervised.trainer import Trainer as SupervisedTrainer
 
@@ -204,6 +205,7 @@ def test_resuming_after_damage_keeps_what_is_new(tmp_path: Path, capsys: Capture
     assert saved(run)[-2:] == ["step_000000002400", "step_000000003000"]
     for name in saved(run)[-2:]:
         (run / "checkpoints" / name / "state.json").write_text("{")
+    RunDirectory.open(run).write_status("failed")  # a finished run is not gone on with
     assert main(["train", "--resume", str(run)]) == 0
     assert saved(run) == ["step_000000003000"]
     assert last(run)["schedule"]["env_steps"] == 3000

@@ -14,9 +14,8 @@ from tests.helpers import NETWORKS, make_fragment
 
 
 def test_the_replay_is_built_as_configured(fake_tasks: TaskSet) -> None:
-    config = TrainConfig(
-        NETWORKS, sac=SACConfig(n_step=3, discount=0.5), replay=ReplayConfig(capacity=50), seed=7
-    )
+    sac = SACConfig(n_step=3, discount=0.5, batch_size=8)
+    config = TrainConfig(NETWORKS, sac=sac, replay=ReplayConfig(capacity=50), seed=7)
     device = torch.device("cpu")
     replay = launch._replay(config, fake_tasks, device)
     assert (replay.num_tasks, replay.capacity) == (3, 50)
