@@ -80,7 +80,7 @@ def build_architecture(
         in_features, out_features: sizes of a row.
         widths: of the hidden layers.
         options: of the architecture.
-        **common: what every architecture takes; see :class:`mtrl.networks.multi_head.MultiHead`.
+        **common: what every architecture takes; see :class:`mtrl.networks.trunk_network.TrunkNetwork`.
 
     Raises:
         ValueError: an unknown architecture, an unknown option, or an option out of range.
