@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mtrl.envs import TaskSet
@@ -171,6 +171,10 @@ def ages(workers: Workers, updates: int) -> list[int]:
     return [updates - version for _, explore, version in workers.flying if explore == "policy"]
 
 
+# A worker's last rollout of warm-up hides its next one, which has a policy.
+@example(
+    total=31, warmup=1, ratio=1.0, rollout=10, slack=20, publish=9, max_lag=0, seed=1, mode="async"
+)
 @settings(max_examples=40, deadline=None)
 @given(
     total=st.integers(0, 3000),
