@@ -63,7 +63,7 @@ class Schedule:
     def _lag_limit(self) -> float:
         if self.config.mode == "sync":
             return math.inf
-        # Not the first of each: a rollout with a policy may wait behind one of warm-up, which has no age.
+        # Not the first of each: a rollout with a policy may wait behind one of warm-up.
         oldest = [min(versions) for versions in self._acting.values() if versions]
         return min(oldest, default=math.inf) + self.config.max_policy_lag
 
