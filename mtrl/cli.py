@@ -74,7 +74,7 @@ def _schema(verb: str) -> type:
         from mtrl.supervised.config import SupervisedConfig
 
         return SupervisedConfig
-    from mtrl.distributed.config import TrainConfig
+    from mtrl.jobs.config import TrainConfig
 
     return TrainConfig
 
@@ -139,10 +139,10 @@ def _resume(options: argparse.Namespace) -> tuple[RunDirectory, Resolved, dict[s
 
 
 def _train(options: argparse.Namespace) -> int:
-    from mtrl.distributed import session
+    from mtrl.distributed import cluster
+    from mtrl.jobs.lifecycle import training_session
     from mtrl.runs.directory import RunDirectory
     from mtrl.runs.naming import find_run
-    from mtrl.runs.session import training_session
 
     state = initial = None
     if options.resume:
@@ -150,12 +150,12 @@ def _train(options: argparse.Namespace) -> int:
         if found is None:
             return OK
         run, resolved, state = found
-        from mtrl.distributed import launch
+        from mtrl.jobs import rl as launch
     else:
         resolved = _resolve("train", options.config, options.overrides)
         source = find_run(options.init_from) if options.init_from else None
-        session.check_machine(resolved.config)
-        from mtrl.distributed import launch
+        cluster.check_machine(resolved.config)
+        from mtrl.jobs import rl as launch
         from mtrl.runs import checkpoint
 
         _refusing(launch.check, resolved.config)
@@ -190,11 +190,11 @@ def _supervised(options: argparse.Namespace) -> int:
     if options.resume:
         return _resume_supervised(options)
     resolved = _resolve("supervised", options.config, options.overrides)
+    from mtrl.jobs import supervised as launch
     from mtrl.report.balance import balance_text
-    from mtrl.report.benchmark import ranking
+    from mtrl.report.supervised_tables import ranking
     from mtrl.runs.directory import RunDirectory
-    from mtrl.runs.guard import TrainingError
-    from mtrl.supervised import launch
+    from mtrl.runs.nan_guard import TrainingError
 
     plan = []
     for values in _refusing(launch.grid_points, dict(flatten(resolved.config.grid))):
@@ -234,7 +234,7 @@ def _resume_supervised(options: argparse.Namespace) -> int:
     found = _resume(options)
     if found is None:
         return OK
-    from mtrl.supervised import launch
+    from mtrl.jobs import supervised as launch
 
     run, resolved, state = found
     config = resolved.config
@@ -249,9 +249,9 @@ def _resume_supervised(options: argparse.Namespace) -> int:
 def _train_supervised(
     config: Any, run: Any, state: dict[str, Any] | None = None
 ) -> tuple[Any, int | None]:
-    from mtrl.report.benchmark import result_table
-    from mtrl.runs.session import training_session
-    from mtrl.supervised import launch
+    from mtrl.jobs import supervised as launch
+    from mtrl.jobs.lifecycle import training_session
+    from mtrl.report.supervised_tables import result_table
 
     with training_session(run) as (view, interrupt):
         outcome = launch.train(config, run, view, interrupt, state=state)
@@ -300,7 +300,7 @@ def _eval(options: argparse.Namespace) -> int:
 
     run = find_run(options.path)
     config = _resolve("train", [run.path / "config.yaml"]).config
-    from mtrl.distributed import launch
+    from mtrl.jobs import rl as launch
     from mtrl.report.curves import table
     from mtrl.runs import checkpoint
     from mtrl.runs.interrupt import Interrupt
@@ -323,7 +323,7 @@ def _eval(options: argparse.Namespace) -> int:
 
 
 def _runs(options: argparse.Namespace) -> int:
-    from mtrl.report.runs import describe, runs_table
+    from mtrl.report.run_list import describe, runs_table
     from mtrl.runs.directory import RunDirectoryError, list_runs
 
     base = Path(options.directory)
@@ -338,7 +338,7 @@ def _runs(options: argparse.Namespace) -> int:
 
 
 def _methods(options: argparse.Namespace) -> int:
-    from mtrl.report.methods import describe_methods, method_text
+    from mtrl.report.method_list import describe_methods, method_text
 
     rows = describe_methods()
     print(json.dumps(rows) if options.json else "\n".join(method_text(row) for row in rows))

@@ -172,7 +172,7 @@ def _shm() -> Finding:
 
 
 def _ray() -> Finding:
-    from mtrl.distributed.session import ping_ray
+    from mtrl.distributed.cluster import ping_ray
 
     cpus, seconds = ping_ray()
     return Finding("ok", "ray", f"an embedded Ray with {cpus:g} CPUs answered in {seconds:.1f} s")

@@ -7,8 +7,8 @@ import argparse
 import torch
 
 from mtrl.rl.config import BalancingConfig, NetworkConfig, SACConfig
-from mtrl.rl.replay import Batch
-from mtrl.rl.sac import MultiTaskSAC
+from mtrl.rl.learning.replay import Batch
+from mtrl.rl.learning.sac import MultiTaskSAC
 
 OBS, ACTION = 39, 4
 

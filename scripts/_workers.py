@@ -6,12 +6,11 @@ import contextlib
 import time
 from collections.abc import Iterator
 
+from mtrl.distributed.cluster import ray_session
 from mtrl.distributed.collector import RayCollector
 from mtrl.distributed.config import RayConfig
-from mtrl.distributed.session import ray_session
-from mtrl.distributed.worker import acting_policy
 from mtrl.envs import TaskSet
-from mtrl.rl.actor import flat_weights
+from mtrl.rl.acting.policy import acting_policy, flat_weights
 from mtrl.rl.config import NetworkConfig
 
 CHUNK = 50

@@ -27,8 +27,8 @@ def fake_tasks() -> TaskSet:
 
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
+    from mtrl.distributed.cluster import ray_session
     from mtrl.distributed.config import RayConfig
-    from mtrl.distributed.session import ray_session
 
     with ray_session(RayConfig(object_store_mb=128)):
         yield

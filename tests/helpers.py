@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mtrl.rl.acting.fragment import Episode, Fragment
 from mtrl.rl.config import BalancingConfig, NetworkConfig, SACConfig
-from mtrl.rl.fragment import Episode, Fragment
-from mtrl.rl.replay import Batch
-from mtrl.rl.sac import MultiTaskSAC
+from mtrl.rl.learning.replay import Batch
+from mtrl.rl.learning.sac import MultiTaskSAC
 
 NETWORKS = NetworkConfig(actor=[16, 16], critic=[16, 16], critic_layer_norm=True)
 

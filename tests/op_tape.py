@@ -14,7 +14,7 @@ _WAITS = {"_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equa
 
 
 class OpTape(TorchDispatchMode):
-    """Implements `mtrl.rl.recording.Tape` for tests; fails where a GPU would have to wait."""
+    """Implements `mtrl.rl.learning.cuda_graphs.Tape` for tests; fails where a GPU would have to wait."""
 
     def __init__(self) -> None:
         super().__init__()

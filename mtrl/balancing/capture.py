@@ -1,8 +1,8 @@
 """Run Python between captured CUDA graphs.
 
-An update can be captured once and replayed (`mtrl.rl.recording`). A replay repeats the operations on
-the same memory, and runs no Python. Code that has to run on the host at every step, such as a
-method's weight solve, calls :func:`host_call`. Code that would read a tensor's value asks
+An update can be captured once and replayed (`mtrl.rl.learning.cuda_graphs`). A replay repeats the
+operations on the same memory, and runs no Python. Code that has to run on the host at every step,
+such as a method's weight solve, calls :func:`host_call`. Code that would read a tensor's value asks
 :func:`may_read` first.
 """
 

@@ -16,8 +16,8 @@ from ray.exceptions import RayError, RayTaskError
 from mtrl.distributed.waiting import Patience, WorkersFailedError, to_stderr
 from mtrl.distributed.worker import RolloutWorker
 from mtrl.envs import TaskSet
+from mtrl.rl.acting.fragment import Rollout
 from mtrl.rl.config import NetworkConfig
-from mtrl.rl.fragment import Rollout
 from mtrl.runs.interrupt import Interrupt
 
 _POLL_S = 1.0
@@ -46,7 +46,7 @@ class _Worker:
 
 
 class RayCollector:
-    """See `mtrl.rl.collector.Collector`.
+    """See `mtrl.rl.acting.local.Collector`.
 
     Args:
         tasks, networks: what each worker needs to act.
@@ -54,7 +54,7 @@ class RayCollector:
         rollout_steps: T.
         seed: of the run.
         envs_per_task: environments of each task in a worker.
-        reward_normalization: passed to the samplers.
+        reward_normalization: passed to the runners.
         cpus_per_worker: CPUs that an actor reserves.
         max_restarts: deaths survived over the run.
         interrupt: a blocked wait ends when a signal arrives.

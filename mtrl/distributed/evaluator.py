@@ -14,8 +14,8 @@ from ray.exceptions import RayError, RayTaskError
 from mtrl.distributed.waiting import Patience, WorkersFailedError, to_stderr
 from mtrl.distributed.worker import EvaluationWorker
 from mtrl.envs import TaskSet
+from mtrl.rl.acting.evaluation import Evaluation, merge
 from mtrl.rl.config import NetworkConfig
-from mtrl.rl.evaluate import Evaluation, merge
 from mtrl.runs.interrupt import Interrupt
 
 _LIMIT_S = 4 * 3600.0  # for one evaluation
@@ -32,7 +32,7 @@ class _Shard:
 
 
 class RayEvaluator:
-    """See `mtrl.rl.evaluate.Evaluator`.
+    """See `mtrl.rl.acting.evaluation.Evaluator`.
 
     Args:
         tasks, networks: what a worker needs to act.

@@ -1,4 +1,4 @@
-"""The Ray actors: a sampler or an evaluator of the `rl` room, with one torch thread."""
+"""The Ray actors: a runner or an evaluator of the `rl` room, with one torch thread."""
 
 from __future__ import annotations
 
@@ -10,19 +10,12 @@ import torch
 from numpy.typing import NDArray
 
 from mtrl.envs import TaskSet
-from mtrl.rl.actor import ActingPolicy, build_actor
+from mtrl.rl.acting.env_runner import EnvRunner
+from mtrl.rl.acting.evaluation import Evaluation
+from mtrl.rl.acting.fragment import Rollout
+from mtrl.rl.acting.local import LocalEvaluator
+from mtrl.rl.acting.policy import acting_policy
 from mtrl.rl.config import NetworkConfig
-from mtrl.rl.evaluate import Evaluation, LocalEvaluator
-from mtrl.rl.fragment import Rollout
-from mtrl.rl.sampler import Sampler
-
-
-def acting_policy(tasks: TaskSet, networks: NetworkConfig, rows_per_task: int = 1) -> ActingPolicy:
-    """A policy for acting; its weights arrive later."""
-    actor = build_actor(len(tasks), tasks.obs_dim, tasks.action_dim, networks)
-    policy = ActingPolicy(actor, networks, rows_per_task=rows_per_task)
-    policy.version = -1  # nothing published yet, not even version 0
-    return policy
 
 
 # No restarts by Ray itself: the collector replaces a dead worker as its next incarnation, so that a
@@ -42,17 +35,17 @@ class RolloutWorker:
     ) -> None:
         torch.set_num_threads(1)
         policy = acting_policy(tasks, networks, envs_per_task)
-        self.sampler = Sampler(tasks, policy, envs_per_task=envs_per_task, **options)
+        self.runner = EnvRunner(tasks, policy, envs_per_task=envs_per_task, **options)
         if state is not None:
-            self.sampler.load_state_dict(state)
+            self.runner.load_state_dict(state)
 
     def rollout(
         self, weights: NDArray[np.float32], version: int, steps: int, sequence: int, explore: str
     ) -> tuple[Rollout, dict[str, Any]]:
         """A rollout and what the worker would carry over a restart."""
-        self.sampler.policy.load(weights, version)
-        rollout = self.sampler.rollout(steps, sequence, explore=explore)
-        return rollout, self.sampler.state_dict()
+        self.runner.policy.load(weights, version)
+        rollout = self.runner.rollout(steps, sequence, explore=explore)
+        return rollout, self.runner.state_dict()
 
     def ready(self) -> bool:
         """Answers once the environments are built."""

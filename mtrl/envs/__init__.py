@@ -11,13 +11,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mtrl.envs.base import EpisodeEnv as EpisodeEnv
-    from mtrl.envs.base import TaskEnv as TaskEnv
     from mtrl.envs.config import EnvConfig as EnvConfig
+    from mtrl.envs.episode_env import EpisodeEnv as EpisodeEnv
+    from mtrl.envs.episode_env import TaskEnv as TaskEnv
     from mtrl.envs.factory import TaskSet as TaskSet
     from mtrl.envs.factory import load_tasks as load_tasks
     from mtrl.envs.factory import make as make
-    from mtrl.envs.names import task_names as task_names
+    from mtrl.envs.suites import task_names as task_names
 
 _MODULES = {
     "EnvConfig": "config",

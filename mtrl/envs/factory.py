@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mtrl.envs.base import EpisodeEnv, TaskEnv
 from mtrl.envs.config import EnvConfig
+from mtrl.envs.episode_env import EpisodeEnv, TaskEnv
 from mtrl.envs.fake import FakeTask, fake_goals
-from mtrl.envs.names import task_names
+from mtrl.envs.suites import task_names
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mtrl.envs.base import Observation, TaskEnv
+from mtrl.envs.episode_env import Observation, TaskEnv
 
 _REACHED = 0.15  # distance that counts as success
 _SPEED = 0.1

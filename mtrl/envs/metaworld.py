@@ -16,7 +16,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from mtrl.envs.base import Observation, TaskEnv, all_finite
+from mtrl.envs.episode_env import Observation, TaskEnv, all_finite
 from mtrl.envs.fast import fast_class, supported
 
 # MuJoCo resets a diverged state by itself and only raises these counters.

@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from mtrl.envs.metaworld import MetaWorldTask, generate_goals
-from mtrl.envs.names import task_names
+from mtrl.envs.suites import task_names
 
 Mode = Literal["random", "policy", "noisy", "walk"]
 MODES: tuple[Mode, ...] = get_args(Mode)

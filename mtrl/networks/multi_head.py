@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mtrl.networks.acting import trunk_acting
 from mtrl.networks.architecture import Acting
+from mtrl.networks.fast_acting import trunk_acting
 from mtrl.networks.trunk_network import TrunkNetwork
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mtrl.extras import install_command
-from mtrl.runs.metrics import read_jsonl
+from mtrl.runs.metric_log import read_jsonl
 
 
 def table(names: Sequence[str], success_rate: Sequence[float]) -> str:

@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 from mtrl.balancing import arm_name
 from mtrl.runs.directory import RunDirectory, RunDirectoryError
-from mtrl.runs.metrics import read_jsonl
+from mtrl.runs.metric_log import read_jsonl
 
 
 def summarise(run: RunDirectory) -> dict[str, Any]:

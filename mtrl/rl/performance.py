@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtrl.rl.evaluate import Evaluation
-from mtrl.rl.fragment import Episode
+from mtrl.rl.acting.evaluation import Evaluation
+from mtrl.rl.acting.fragment import Episode
 from mtrl.rl.success_rate import Smoothing, standard_errors, success_rates
 from mtrl.runs.device import upload
 

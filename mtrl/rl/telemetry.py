@@ -9,14 +9,14 @@ from typing import Any
 
 from torch import Tensor
 
-from mtrl.rl.budget import bottleneck, budget_line, time_shares
 from mtrl.rl.config import RunConfig
 from mtrl.rl.performance import PerformanceTracker
 from mtrl.rl.schedule import Schedule
+from mtrl.rl.time_budget import bottleneck, budget_line, time_shares
 from mtrl.runs.directory import RunDirectory
-from mtrl.runs.gramians import GramianLog
-from mtrl.runs.metrics import MetricLog
-from mtrl.runs.view import Column, Progress, View, mean_known
+from mtrl.runs.gramian_log import GramianLog
+from mtrl.runs.metric_log import MetricLog
+from mtrl.runs.progress import Column, Progress, View, mean_known
 
 PARTS = ("critic", "actor")  # with a balancer each
 _SAMPLED_EVERY = 10  # updates between two that enter the log's averages

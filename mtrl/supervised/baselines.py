@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mtrl.supervised.config import SupervisedConfig
+from mtrl.supervised.epoch_trainer import Baseline, Outcome
 from mtrl.supervised.problem import Benchmark
-from mtrl.supervised.trainer import Baseline, Outcome
 
 
 def write_baseline(

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from mtrl.rl.config import BalancingConfig, SACConfig
-from mtrl.rl.publishing import WeightExport
-from mtrl.rl.replay import Replay
-from mtrl.rl.sac import MultiTaskSAC
-from mtrl.rl.updates import Updates, cuda_tapes
+from mtrl.rl.learning.learner import Learner, cuda_tapes
+from mtrl.rl.learning.replay import Replay
+from mtrl.rl.learning.sac import MultiTaskSAC
+from mtrl.rl.learning.weight_sync import WeightSync
 from tests.helpers import NETWORKS, make_fragment
 
 pytestmark = pytest.mark.gpu
@@ -24,7 +24,7 @@ METHODS = {
 }
 
 
-def make_updates(method: str, *, recorded: bool) -> Updates:
+def make_updates(method: str, *, recorded: bool) -> Learner:
     sac = SACConfig(batch_size=8, actor_interval=2)
     agent = MultiTaskSAC(
         3,
@@ -40,7 +40,7 @@ def make_updates(method: str, *, recorded: bool) -> Updates:
     replay = Replay(3, 40, 4, 2, discount=0.99, device="cuda", seed=1)
     for task in range(3):
         replay.add(make_fragment(15, task=task))
-    updates = Updates(agent, replay, tapes=cuda_tapes(agent, replay) if recorded else None)
+    updates = Learner(agent, replay, tapes=cuda_tapes(agent, replay) if recorded else None)
     updates.set_performance(torch.tensor([0.2, 0.9, float("nan")]))
     return updates
 
@@ -74,7 +74,7 @@ def test_a_replayed_update_never_waits_for_the_device() -> None:
 
 def test_weights_arrive_as_they_were() -> None:
     updates = make_updates("ls", recorded=True)
-    export = WeightExport(updates.agent.actor)
+    export = WeightSync(updates.agent.actor)
     expected = torch.cat([p.detach().flatten() for p in updates.agent.actor.parameters()]).cpu()
     export.start(3)
     updates()

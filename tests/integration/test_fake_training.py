@@ -14,10 +14,10 @@ import pytest
 
 from mtrl.cli import main
 from mtrl.config import PRESETS
-from mtrl.report.runs import describe
+from mtrl.report.run_list import describe
 from mtrl.runs import checkpoint
 from mtrl.runs.directory import RunDirectory
-from mtrl.runs.metrics import read_jsonl
+from mtrl.runs.metric_log import read_jsonl
 from tests.helpers import mtrl
 
 SMALL = [

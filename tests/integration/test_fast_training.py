@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mtrl.cli import main
-from mtrl.runs.metrics import read_jsonl
+from mtrl.runs.metric_log import read_jsonl
 
 OPTIONS = [
     "env.tasks=[reach-v3,push-v3,window-open-v3]", "env.horizon=25", "collect.collector=local",

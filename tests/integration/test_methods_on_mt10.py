@@ -11,8 +11,8 @@ import torch
 from mtrl.balancing import METHODS, build, needs_positive_losses
 from mtrl.cli import main
 from mtrl.runs import checkpoint
-from mtrl.runs.gramians import read_gramians
-from mtrl.runs.metrics import read_jsonl
+from mtrl.runs.gramian_log import read_gramians
+from mtrl.runs.metric_log import read_jsonl
 
 UPDATES = 480
 

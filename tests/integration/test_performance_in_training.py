@@ -16,7 +16,7 @@ from mtrl.cli import main
 from mtrl.envs.fake import FakeTask
 from mtrl.report.results import summarise
 from mtrl.runs.directory import RunDirectory
-from mtrl.runs.metrics import read_jsonl
+from mtrl.runs.metric_log import read_jsonl
 
 JOB = [
     "-c", "fake", "method=pivrg", "env.horizon=20", "run.tensorboard=false",

@@ -18,15 +18,14 @@ import torch
 from mtrl.cli import main
 from mtrl.distributed.collector import RayCollector, WorkersFailedError
 from mtrl.distributed.evaluator import RayEvaluator
-from mtrl.distributed.worker import acting_policy
 from mtrl.envs import TaskSet
-from mtrl.rl.actor import build_actor, flat_weights
-from mtrl.rl.collector import Collector, LocalCollector
-from mtrl.rl.evaluate import LocalEvaluator
-from mtrl.rl.fragment import Rollout
-from mtrl.rl.sampler import Sampler
+from mtrl.rl.acting.env_runner import EnvRunner
+from mtrl.rl.acting.fragment import Rollout
+from mtrl.rl.acting.interfaces import Collector
+from mtrl.rl.acting.local import LocalCollector, LocalEvaluator
+from mtrl.rl.acting.policy import acting_policy, build_actor, flat_weights
 from mtrl.runs import checkpoint
-from mtrl.runs.metrics import read_jsonl
+from mtrl.runs.metric_log import read_jsonl
 from tests.helpers import NETWORKS
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
@@ -46,13 +45,13 @@ def make_ray_collector(tasks: TaskSet, workers: int = 1, **options) -> RayCollec
 
 
 def make_local_collector(tasks: TaskSet, workers: int) -> LocalCollector:
-    def make_sampler(worker: int, incarnation: int) -> Sampler:
-        return Sampler(
+    def make_runner(worker: int, incarnation: int) -> EnvRunner:
+        return EnvRunner(
             tasks, acting_policy(tasks, NETWORKS), seed=3, worker=worker, num_workers=workers,
             incarnation=incarnation,
         )  # fmt: skip
 
-    return LocalCollector(make_sampler, workers, STEPS)
+    return LocalCollector(make_runner, workers, STEPS)
 
 
 def drive(collector: Collector, rounds: int) -> list[Rollout]:

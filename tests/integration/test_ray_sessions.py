@@ -32,7 +32,7 @@ def test_an_embedded_ray_listens_to_this_machine_only() -> None:
     """In a process that did not import Ray before, and whose environment says nothing."""
     code = (
         "from mtrl.distributed.config import RayConfig\n"
-        "from mtrl.distributed.session import ray_session\n"
+        "from mtrl.distributed.cluster import ray_session\n"
         "with ray_session(RayConfig(object_store_mb=80)):\n"
         "    import ray\n"
         "    print([node['NodeManagerAddress'] for node in ray.nodes()])\n"

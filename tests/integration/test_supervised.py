@@ -17,13 +17,13 @@ from ruamel.yaml import YAML
 
 from mtrl.balancing import METHODS
 from mtrl.cli import main
+from mtrl.jobs.supervised import grid_points
 from mtrl.report.balance import COLUMNS, balance_rows
-from mtrl.report.benchmark_page import add_runs, benchmark_page
+from mtrl.report.supervised_page import add_runs, benchmark_page
 from mtrl.runs import checkpoint
 from mtrl.runs.directory import RunDirectory, RunDirectoryError
-from mtrl.runs.gramians import read_gramians
-from mtrl.runs.metrics import read_jsonl
-from mtrl.supervised.launch import grid_points
+from mtrl.runs.gramian_log import read_gramians
+from mtrl.runs.metric_log import read_jsonl
 from mtrl.supervised.problems.toy_descent import Descent
 
 SMALL = [

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mtrl.cli import main
-from mtrl.envs.fast import base
+from mtrl.envs.fast import sawyer as base
 
 
 def test_what_is_identical_ends_with_0(capsys: pytest.CaptureFixture[str]) -> None:

@@ -146,8 +146,8 @@ def test_both_sides_of_a_rollout_take_the_same_steps(
     tasks = load_tasks(EnvConfig(tasks="fake3", horizon=7, num_goals=3))
     pair = script("bench_rollout").Pair(tasks, 8, envs, 10, 0)
     taken: dict[str, list[tuple[int, Any]]] = {"worker": [], "bare": []}
-    for side, sampler in (("worker", pair.worker), ("bare", pair.bare)):
-        for i, env in enumerate(sampler.envs):
+    for side, runner in (("worker", pair.worker), ("bare", pair.bare)):
+        for i, env in enumerate(runner.envs):
             _record(env, i, taken[side])
     for number in range(3):
         pair.turn(number)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mtrl.config import ConfigError, find_file, flatten, resolve
-from mtrl.distributed.config import TrainConfig
+from mtrl.jobs.config import TrainConfig
 
 BASE = "networks: {actor: [8], critic: [8]}\n"
 

@@ -14,8 +14,8 @@ import torch
 
 from mtrl import doctor
 from mtrl.cli import main
-from mtrl.distributed import session
-from mtrl.distributed.session import ResourceError
+from mtrl.distributed import cluster
+from mtrl.distributed.cluster import ResourceError
 from mtrl.doctor import Finding, examine
 
 Patch = pytest.MonkeyPatch
@@ -113,11 +113,11 @@ CASES = [
     ("_shm", lambda p: free_mb(p, 64, "/dev/shm"), "warning", "64 MB free", "--shm-size"),
     ("_shm", no_shm, "warning", "0 MB free", "--shm-size"),
     ("_shm", lambda p: free_mb(p, 900, "/dev/shm"), "ok", "900 MB free", ""),
-    ("_ray", lambda p: p.setattr(session, "ping_ray", lambda: (4.0, 1.5)), "ok", "4 CPUs", ""),
+    ("_ray", lambda p: p.setattr(cluster, "ping_ray", lambda: (4.0, 1.5)), "ok", "4 CPUs", ""),
     ("_ray", lambda p: absent(p, "ray"), "error", "cannot be imported", "pip install ray"),
-    ("_ray", lambda p: p.setattr(session, "ping_ray", raising(ResourceError("no room"))),
+    ("_ray", lambda p: p.setattr(cluster, "ping_ray", raising(ResourceError("no room"))),
      "error", "no room", "see the message"),
-    ("_ray", lambda p: p.setattr(session, "ping_ray", raising(KeyError("x"))),
+    ("_ray", lambda p: p.setattr(cluster, "ping_ray", raising(KeyError("x"))),
      "error", "KeyError: 'x' (test_doctor.py, line", "report it"),
 ]  # fmt: skip
 
@@ -144,7 +144,7 @@ def test_each_finding(
 
 def test_every_check_is_made_and_has_a_case(monkeypatch: Patch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(session, "ping_ray", lambda: (4.0, 1.5))
+    monkeypatch.setattr(cluster, "ping_ray", lambda: (4.0, 1.5))
     checks = {name for name, _, _, _, _ in CASES}
     assert len(examine()) == len(checks)
     assert {f.subject.split()[0] for f in examine()} >= {name.strip("_").split("_")[0] for name in

@@ -1,7 +1,7 @@
 """Meta-World's tasks at a multiple of their speed, bit for bit the same.
 
 `fast_class("push-v3")` is a subclass of the library's class, made at run time: the slow helpers are
-replaced by exact scalar ones (:mod:`mtrl.envs.fast.base`), and the task's own methods keep their
+replaced by exact scalar ones (:mod:`mtrl.envs.fast.sawyer`), and the task's own methods keep their
 code but see the fast helpers through a copied globals dictionary (:mod:`mtrl.envs.fast.rebind`).
 The library's modules and classes stay as they are, so both versions live in one process and
 :func:`mtrl.envs.verify.verify` can compare them.

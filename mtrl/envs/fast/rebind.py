@@ -9,8 +9,8 @@ from typing import Any
 
 from metaworld.sawyer_xyz_env import SawyerXYZEnv
 
-from mtrl.envs.fast.base import FastSawyerEnv
-from mtrl.envs.fast.helpers import REPLACEMENTS
+from mtrl.envs.fast.sawyer import FastSawyerEnv
+from mtrl.envs.fast.scalar import REPLACEMENTS
 
 _NOT_COPIED = frozenset({"__dict__", "__weakref__", "__parameters__", "__abstractmethods__"})
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mtrl.supervised.metrics import accuracy, squared_error
 from mtrl.supervised.problem import Metric, Task, TensorData
+from mtrl.supervised.task_metrics import accuracy, squared_error
 
 ACCURACY = Metric("accuracy", True, accuracy)
 SQUARED_ERROR = Metric("mse", False, squared_error)

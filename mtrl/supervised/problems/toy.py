@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mtrl.supervised.metrics import mean_value
 from mtrl.supervised.problem import Benchmark, Metric, Recipe, Task
+from mtrl.supervised.task_metrics import mean_value
 
 Point = tuple[float, float]
 

@@ -20,16 +20,16 @@ from mtrl.balancing.base import GRADIENTS, Needs, Weighting
 from mtrl.balancing.diagnostics import update_diagnostics
 from mtrl.runs import checkpoint
 from mtrl.runs.directory import RunDirectory
-from mtrl.runs.guard import TrainingError
 from mtrl.runs.interrupt import Interrupt
-from mtrl.runs.metrics import MetricLog
+from mtrl.runs.metric_log import MetricLog
+from mtrl.runs.nan_guard import TrainingError
+from mtrl.runs.progress import Column, Progress, View
 from mtrl.runs.saving import Saving
-from mtrl.runs.view import Column, Progress, View
 from mtrl.supervised.config import SupervisedConfig
-from mtrl.supervised.metrics import drops, summary
+from mtrl.supervised.epoch_trainer import Outcome
 from mtrl.supervised.problem import Recipe
 from mtrl.supervised.problems.toy import Toy
-from mtrl.supervised.trainer import Outcome
+from mtrl.supervised.task_metrics import drops, summary
 
 _SHOW_EVERY = 100  # steps
 _HEARTBEAT_S = 5.0

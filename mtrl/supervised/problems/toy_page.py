@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from ruamel.yaml import YAML
 
+from mtrl.jobs.supervised import merged_recipe
 from mtrl.runs.directory import RunDirectory, RunDirectoryError
-from mtrl.runs.metrics import read_jsonl
+from mtrl.runs.metric_log import read_jsonl
 from mtrl.supervised.config import RecipeConfig
-from mtrl.supervised.launch import merged_recipe
 from mtrl.supervised.problems.toy import Toy
 from mtrl.supervised.problems.toy_landscape import AT_OPTIMUM, ON_FRONT, paths_of, table_of_ends
 from mtrl.supervised.problems.toy_plots import draw_methods

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mtrl.extras import install_command
-from mtrl.runs.metrics import read_jsonl
+from mtrl.runs.metric_log import read_jsonl
 from mtrl.supervised.problems.toy import Toy
 from mtrl.supervised.problems.toy_dynamics import TASK_STYLES, draw_dynamics
 from mtrl.supervised.problems.toy_landscape import (

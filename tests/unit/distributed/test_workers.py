@@ -15,12 +15,12 @@ from mtrl.distributed import waiting
 from mtrl.distributed.collector import RayCollector
 from mtrl.distributed.evaluator import RayEvaluator
 from mtrl.distributed.waiting import Patience, WorkersFailedError
-from mtrl.distributed.worker import acting_policy
 from mtrl.envs import TaskSet
-from mtrl.rl.collector import LocalCollector
-from mtrl.rl.evaluate import Evaluation
-from mtrl.rl.fragment import Rollout
-from mtrl.rl.sampler import Sampler
+from mtrl.rl.acting.env_runner import EnvRunner
+from mtrl.rl.acting.evaluation import Evaluation
+from mtrl.rl.acting.fragment import Rollout
+from mtrl.rl.acting.local import LocalCollector
+from mtrl.rl.acting.policy import acting_policy
 from mtrl.runs.interrupt import Interrupt
 from tests.helpers import NETWORKS
 
@@ -126,17 +126,17 @@ def test_workers_of_a_resumed_run_do_not_repeat_their_streams(
 
 
 def test_samplers_of_a_resumed_run_do_not_repeat_their_streams(fake_tasks: TaskSet) -> None:
-    def make(worker: int, incarnation: int) -> Sampler:
+    def make(worker: int, incarnation: int) -> EnvRunner:
         policy = acting_policy(fake_tasks, NETWORKS)
-        return Sampler(
+        return EnvRunner(
             fake_tasks, policy, seed=3, worker=worker, num_workers=1, incarnation=incarnation
         )
 
     def actions(collector: LocalCollector) -> np.ndarray:
         collector.publish(np.zeros(1, np.float32), 0)
         collector.request(0, "uniform")
-        for sampler in collector.samplers:
-            sampler.policy.load = lambda weights, version: None  # type: ignore[method-assign]
+        for runner in collector.runners:
+            runner.policy.load = lambda weights, version: None  # type: ignore[method-assign]
         (rollout,) = collector.receive(block=True, ordered=True)
         return np.concatenate([fragment.action for fragment in rollout.fragments])
 

@@ -19,8 +19,10 @@ from scipy.spatial.transform import Rotation
 
 from mtrl.envs import EnvConfig, load_tasks, make
 from mtrl.envs import fast as fast_room
-from mtrl.envs.base import all_finite
-from mtrl.envs.fast import base, fast_class, helpers, rebind
+from mtrl.envs.episode_env import all_finite
+from mtrl.envs.fast import fast_class, rebind
+from mtrl.envs.fast import sawyer as base
+from mtrl.envs.fast import scalar as helpers
 from mtrl.envs.metaworld import MetaWorldTask, generate_goals
 from mtrl.envs.verify import verify
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from mtrl.rl.losses import actor_losses, critic_losses, critic_targets, temperature_gradient
+from mtrl.rl.learning.losses import (
+    actor_losses,
+    critic_losses,
+    critic_targets,
+    temperature_gradient,
+)
 
 T = torch.tensor
 

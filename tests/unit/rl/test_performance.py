@@ -7,8 +7,8 @@ import math
 
 import pytest
 
-from mtrl.rl.evaluate import Evaluation
-from mtrl.rl.fragment import Episode
+from mtrl.rl.acting.evaluation import Evaluation
+from mtrl.rl.acting.fragment import Episode
 from mtrl.rl.performance import PerformanceTracker
 
 

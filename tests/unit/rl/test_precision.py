@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from mtrl.networks.multi_head import MultiHead
-from mtrl.rl.actor import build_actor
+from mtrl.rl.acting.policy import build_actor
 from mtrl.rl.config import BalancingConfig
-from mtrl.rl.publishing import WeightExport
-from mtrl.rl.sac import MultiTaskSAC
+from mtrl.rl.learning.sac import MultiTaskSAC
+from mtrl.rl.learning.weight_sync import WeightSync
 from mtrl.runs.device import check_precision
 from tests.helpers import NETWORKS, make_agent, make_batch
 
@@ -83,7 +83,7 @@ def test_tf32_needs_a_gpu() -> None:
 
 def test_weights_leave_as_they_were_when_asked_for() -> None:
     actor = build_actor(3, 4, 2, NETWORKS)
-    export = WeightExport(actor)
+    export = WeightSync(actor)
     assert export.take(wait=True) is None
     export.start(7)
     first = next(actor.parameters())

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from mtrl.networks import Architecture
 from mtrl.rl.config import BalancingConfig, NetworkConfig, SACConfig
-from mtrl.rl.replay import Batch
-from mtrl.rl.sac import MultiTaskSAC
+from mtrl.rl.learning.replay import Batch
+from mtrl.rl.learning.sac import MultiTaskSAC
 
 M, B, OBS, ACTION = 2, 6, 4, 2
 NETWORKS = NetworkConfig(

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtrl.rl.replay import Replay
+from mtrl.rl.learning.replay import Replay
 from tests.helpers import make_fragment
 
 

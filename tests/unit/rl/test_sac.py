@@ -12,7 +12,7 @@ from mtrl.networks import sample_squashed
 from mtrl.networks.multi_head import MultiHead
 from mtrl.networks.single_head import SingleHead
 from mtrl.rl.config import SACConfig
-from mtrl.rl.losses import critic_losses
+from mtrl.rl.learning.losses import critic_losses
 from tests.helpers import make_agent, make_batch
 
 PERFORMANCE = torch.tensor([0.1, 0.9, float("nan")])

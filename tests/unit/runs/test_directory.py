@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mtrl.runs import session
+from mtrl.jobs import lifecycle
 from mtrl.runs.directory import RunDirectory, RunDirectoryError, list_runs
 
 
@@ -96,15 +96,15 @@ def test_a_run_of_another_host_lives_while_its_heartbeat_is_fresh(run: RunDirect
 def test_a_session_s_heartbeat_goes_on_while_the_run_is_busy(
     run: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "_HEARTBEAT_S", 0.01)
-    with session.training_session(run):
+    monkeypatch.setattr(lifecycle, "_HEARTBEAT_S", 0.01)
+    with lifecycle.training_session(run):
         run.write_status("running", env_steps=7)
         first = run.status()
         set_status(run, heartbeat=first["heartbeat"] - 3600)
         while run.status()["heartbeat"] < first["heartbeat"]:  # no call of the run in here
             time.sleep(0.01)
         assert run.status()["env_steps"] == 7
-    with pytest.raises(RuntimeError), session.training_session(run):
+    with pytest.raises(RuntimeError), lifecycle.training_session(run):
         run.write_status("running", env_steps=8)
         raise RuntimeError("broken")
     status = run.status()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mtrl.runs.learned_weights import read_learned_weights
-from mtrl.runs.metrics import MetricLog
+from mtrl.runs.metric_log import MetricLog
 
 TASKS = ["b", "a"]
 KEY = "balance/weight"

@@ -7,7 +7,7 @@ from typing import Any
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from mtrl.runs.metrics import MetricLog, read_jsonl
+from mtrl.runs.metric_log import MetricLog, read_jsonl
 
 
 def read(folder: Path) -> Any:

@@ -10,9 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtrl.report.benchmark import mean_ranks
+from mtrl.report.supervised_tables import mean_ranks
 from mtrl.supervised import Metric, Task
-from mtrl.supervised.metrics import (
+from mtrl.supervised.task_metrics import (
     Statistics,
     absolute_error,
     accuracy,

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from mtrl.cli import main
 from mtrl.config import flatten, resolve
-from mtrl.report.benchmark_page import add_runs, benchmark_page
+from mtrl.jobs import supervised as launch
+from mtrl.report.supervised_page import add_runs, benchmark_page
 from mtrl.runs.directory import RunDirectory
-from mtrl.supervised import launch
 from mtrl.supervised.config import SupervisedConfig
 
 PRESET = "supervised/ablation/informed"

@@ -14,7 +14,7 @@ from torch import nn
 from mtrl.balancing import METHODS, Balancer, Performance, build, method_class
 from mtrl.balancing.base import GRADIENTS
 from mtrl.config import resolve
-from mtrl.runs.guard import TrainingError
+from mtrl.runs.nan_guard import TrainingError
 from mtrl.supervised.config import SupervisedConfig
 from mtrl.supervised.problem import Recipe
 from mtrl.supervised.problems.toy import STARTS, Point, Toy, distance_to_front, pareto_front
