@@ -21,13 +21,13 @@ from mtrl.runs.learned_weights import read_learned_weights
 from mtrl.runs.metric_log import MetricLog
 from mtrl.runs.progress import View
 from mtrl.supervised.baselines import read_baseline, write_baseline
-from mtrl.supervised.config import RecipeConfig, SupervisedConfig
+from mtrl.supervised.config import SupervisedConfig
 from mtrl.supervised.epoch_trainer import EpochTrainer, Outcome
 from mtrl.supervised.model_learner import ModelLearner
-from mtrl.supervised.problem import SPLITS, Problem, Recipe
+from mtrl.supervised.problem import SPLITS, Problem
 from mtrl.supervised.problem_registry import make_problem
-from mtrl.supervised.problems.toy import Toy
-from mtrl.supervised.problems.toy_descent import descend
+from mtrl.supervised.problems.toy.toy_problem import Toy
+from mtrl.supervised.problems.toy.toy_training import descend
 from mtrl.supervised.single_task import SingleTask
 from mtrl.supervised.task_metrics import describe_units
 
@@ -145,7 +145,7 @@ def train(
     run.write_json("problem.json", describe_units(problem.tasks))
     config = _with_weights(config, [task.name for task in problem.tasks])
     if isinstance(problem, Toy):
-        recipe = merged_recipe(problem.recipe, config.recipe)
+        recipe = config.recipe.apply_to(problem.recipe)
         return descend(problem, config, recipe, run, view, interrupt, state=state)
     assert isinstance(problem, Problem)
     with _data_errors(config):
@@ -156,7 +156,7 @@ def train(
         problem = SingleTask(problem, config.task)
         data = {split: problem.one_target(own) for split, own in data.items()}
         baseline, method = None, "ls"  # one task is returned unchanged by every method
-    recipe = merged_recipe(problem.recipe, config.recipe)
+    recipe = config.recipe.apply_to(problem.recipe)
     device = pick_device(config.device)
     learners = [
         ModelLearner(
@@ -241,9 +241,3 @@ def _check_method(config: SupervisedConfig, num_tasks: int) -> None:
             " works on coordinates. Use `auto`."
         )
     method(num_tasks, 1, **{k: v for k, v in config.method_options.items() if k != "pi"})
-
-
-def merged_recipe(own: Recipe, changes: RecipeConfig) -> Recipe:
-    """A benchmark's recipe with what a config changes in it."""
-    given = {k: v for k, v in dataclasses.asdict(changes).items() if v is not None}
-    return dataclasses.replace(own, **given)

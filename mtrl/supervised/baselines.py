@@ -10,7 +10,7 @@ from typing import Any
 
 from mtrl.supervised.config import SupervisedConfig
 from mtrl.supervised.epoch_trainer import Baseline, Outcome
-from mtrl.supervised.problem import Benchmark
+from mtrl.supervised.problem import BaseProblem
 
 
 def write_baseline(
@@ -42,7 +42,7 @@ def write_baseline(
     return path
 
 
-def read_baseline(config: SupervisedConfig, problem: Benchmark) -> Baseline:
+def read_baseline(config: SupervisedConfig, problem: BaseProblem) -> Baseline:
     """Single-task results from files, each metric averaged over the files that have it.
 
     Raises:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
 from mtrl.runs.naming import check_run_name
+
+if TYPE_CHECKING:  # the module imports torch, which is slow
+    from mtrl.supervised.problem import Recipe
 
 Beta = Annotated[float, Ge(0), Lt(1)]
 
 
 @dataclass(frozen=True)
 class RecipeConfig:
-    """What differs from the benchmark's own recipe; null leaves it. See `Recipe`."""
+    """Changes to a problem's recipe; null changes nothing. See `Recipe`."""
 
     epochs: Annotated[int, Ge(1)] | None = None
     batch_size: Annotated[int, Ge(1)] | None = None
@@ -25,6 +28,10 @@ class RecipeConfig:
     cosine: bool | None = None
     select: Literal["delta_m", "loss", "last"] | None = None
     feedback: Literal["train", "val"] | None = None
+
+    def apply_to(self, recipe: Recipe) -> Recipe:
+        """`recipe` with these changes."""
+        return replace(recipe, **{k: v for k, v in asdict(self).items() if v is not None})
 
 
 @dataclass(frozen=True)

@@ -167,7 +167,7 @@ class TrunkAndHeads(Model):
         return {f"heads.{task}.{name}": parameter for name, parameter in named}
 
 
-class Benchmark:
+class BaseProblem:
     """What every benchmark says of itself.
 
     Attributes:
@@ -190,7 +190,7 @@ class Benchmark:
         return None
 
 
-class Problem(Benchmark, abc.ABC):
+class Problem(BaseProblem, abc.ABC):
     """A benchmark with data and a model, for the trainer.
 
     Attributes:

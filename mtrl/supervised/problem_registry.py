@@ -9,11 +9,11 @@ from mtrl.balancing.options import check_keywords
 from mtrl.errors import suggest
 from mtrl.plugins import load_file, load_plugin, plugin_names
 from mtrl.supervised.config import SupervisedConfig
-from mtrl.supervised.problem import Benchmark, Problem
+from mtrl.supervised.problem import BaseProblem, Problem
 from mtrl.supervised.problems import PROBLEMS
 
 
-def make_problem(config: SupervisedConfig) -> Benchmark:
+def make_problem(config: SupervisedConfig) -> BaseProblem:
     """The benchmark with its options.
 
     Raises:
@@ -36,7 +36,7 @@ def make_problem(config: SupervisedConfig) -> Benchmark:
         ) from error
 
 
-def _problem_class(name: str) -> type[Benchmark]:
+def _problem_class(name: str) -> type[BaseProblem]:
     if name in PROBLEMS:
         return PROBLEMS[name]
     file, separator, attribute = name.rpartition(":")

@@ -24,7 +24,7 @@ from mtrl.runs import checkpoint
 from mtrl.runs.directory import RunDirectory, RunDirectoryError
 from mtrl.runs.gramian_log import read_gramians
 from mtrl.runs.metric_log import read_jsonl
-from mtrl.supervised.problems.toy_descent import Descent
+from mtrl.supervised.problems.toy.descent import Descent
 
 SMALL = [
     "-c", "supervised/digits", "problem_options.pairs=96", "recipe.batch_size=32", "recipe.epochs=2",

@@ -37,9 +37,19 @@ def fast_subclass(original: type) -> type:
         for name, value in vars(original).items()
         if name not in _NOT_COPIED
     }
+    body["__reduce__"] = _reduce
     fast_type = type(original.__name__, (original, FastSawyerEnv), body)
     scope[original.__name__] = fast_type  # static methods are called through the class's name
     return fast_type
+
+
+def _reduce(env: Any) -> tuple[Any, ...]:
+    """Pickle by the library's class: a class made at run time cannot be found by its name."""
+    return _blank, (type(env).__mro__[1],), env.__getstate__()
+
+
+def _blank(original: type) -> Any:
+    return object.__new__(fast_subclass(original))
 
 
 def _rebound(member: Any, scope: dict[str, Any]) -> Any:

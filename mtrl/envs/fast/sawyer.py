@@ -76,9 +76,6 @@ class FastSawyerEnv(SawyerXYZEnv):
             state["state"].pop(name, None)
         return state
 
-    def __reduce__(self) -> Any:
-        return _blank, (type(self).__mro__[1],), self.__getstate__()
-
     def get_endeff_pos(self) -> _Array:
         """Position of the hand, `[3]`."""
         return self._hand
@@ -294,9 +291,3 @@ _VIEW_NAMES = (
 
 def _norm_xz(a: _Array, b: _Array) -> np.float64:
     return norm(np.array([a[0] - b[0], a[2] - b[2]]))
-
-
-def _blank(original: type) -> Any:
-    from mtrl.envs.fast.rebind import fast_subclass
-
-    return object.__new__(fast_subclass(original))

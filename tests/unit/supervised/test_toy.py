@@ -17,8 +17,15 @@ from mtrl.config import resolve
 from mtrl.runs.nan_guard import TrainingError
 from mtrl.supervised.config import SupervisedConfig
 from mtrl.supervised.problem import Recipe
-from mtrl.supervised.problems.toy import STARTS, Point, Toy, distance_to_front, pareto_front
-from mtrl.supervised.problems.toy_descent import Descent
+from mtrl.supervised.problems.toy.descent import Descent
+from mtrl.supervised.problems.toy.surface import (
+    STARTS,
+    Point,
+    Surface,
+    distance_to_front,
+    pareto_front,
+)
+from mtrl.supervised.problems.toy.toy_problem import Toy
 
 # Ends after 100 steps of Adam at 0.3 from (-7.5, -0.5) on `one_optimum` at scale 0.1, recorded
 # here, where no paper documents them. RLW and GradDrop are random and only have to arrive.
@@ -57,7 +64,7 @@ OPTIONS: dict[str, dict[str, object]] = {
 
 
 def descend(
-    problem: Toy,
+    surface: Surface,
     method: str,
     start: Point,
     *,
@@ -72,16 +79,16 @@ def descend(
     point = nn.Parameter(torch.tensor(start, dtype=torch.float64))
     shift = torch.zeros(2, dtype=torch.float64)
     if method_class(method).positive_losses:
-        shift -= torch.tensor(problem.lower_bounds, dtype=torch.float64)
+        shift -= torch.tensor(surface.lower_bounds, dtype=torch.float64)
     aggregator = build(method, 2, 2, **options)
     balancer = Balancer(aggregator, {"point": point}, {}, mode="loop", max_norm=max_norm)
-    minima = torch.tensor(problem.minima, dtype=torch.float64)
+    minima = torch.tensor(surface.minima, dtype=torch.float64)
     optimizer = torch.optim.Adam([point], learning_rate, betas=betas)
     path = [point.detach().clone()]
     for _ in range(steps):
-        behind = (problem.losses(point.detach()) - minima) / minima.abs()
+        behind = (surface.losses(point.detach()) - minima) / minima.abs()
         balancer.backward(
-            lambda shared: (problem.losses(shared["point"]) + shift, None),
+            lambda shared: (surface.losses(shared["point"]) + shift, None),
             Performance(1.0 - behind),
         )
         optimizer.step()
@@ -90,9 +97,11 @@ def descend(
     return torch.stack(path)
 
 
-def minimum(problem: Toy, near: tuple[float, float], task: int | None) -> tuple[float, list[float]]:
+def minimum(
+    surface: Surface, near: tuple[float, float], task: int | None
+) -> tuple[float, list[float]]:
     def value(point: list[float]) -> float:
-        losses = problem.losses(torch.tensor(point, dtype=torch.float64))
+        losses = surface.losses(torch.tensor(point, dtype=torch.float64))
         return float(losses.sum() if task is None else losses[task])
 
     options = {"xatol": 1e-7, "fatol": 1e-10}
@@ -101,40 +110,40 @@ def minimum(problem: Toy, near: tuple[float, float], task: int | None) -> tuple[
 
 
 @pytest.mark.parametrize(
-    ("problem", "near", "task", "value", "point"),
+    ("surface", "near", "task", "value", "point"),
     [
-        (Toy(loss_weight=1.0), (6, -8), 0, -19.98943, (7.0, -8.4345)),
-        (Toy(loss_weight=1.0), (-6, -8), 1, -19.98943, (-7.0, -8.4345)),
-        (Toy(loss_weight=1.0), (1, -8), None, -30.1833, (0.0, -8.3551)),
-        (Toy(loss_weight=0.1), (-5, -8), None, -20.2073, (-5.7273, -8.4094)),
-        (Toy(surface="two_optima", loss_weight=1.0), (-5, -10), 0, -50.2938, (-5.4565, -10.8427)),
-        (Toy(surface="two_optima", loss_weight=1.0), (5, -10), 1, -50.2938, (5.4565, -10.8427)),
-        (Toy(surface="two_optima", loss_weight=1.0), (5, -10), None, -74.1340, (5.4546, -10.8426)),
+        (Surface(loss_weight=1.0), (6, -8), 0, -19.98943, (7.0, -8.4345)),
+        (Surface(loss_weight=1.0), (-6, -8), 1, -19.98943, (-7.0, -8.4345)),
+        (Surface(loss_weight=1.0), (1, -8), None, -30.1833, (0.0, -8.3551)),
+        (Surface(loss_weight=0.1), (-5, -8), None, -20.2073, (-5.7273, -8.4094)),
+        (Surface("two_optima", 1.0), (-5, -10), 0, -50.2938, (-5.4565, -10.8427)),
+        (Surface("two_optima", 1.0), (5, -10), 1, -50.2938, (5.4565, -10.8427)),
+        (Surface("two_optima", 1.0), (5, -10), None, -74.1340, (5.4546, -10.8426)),
     ],
 )
 def test_minima_are_those_of_the_released_surfaces(
-    problem: Toy, near: tuple[float, float], task: int | None, value: float, point: tuple
+    surface: Surface, near: tuple[float, float], task: int | None, value: float, point: tuple
 ) -> None:
-    found, at = minimum(problem, near, task)
+    found, at = minimum(surface, near, task)
     assert found == pytest.approx(value, abs=1e-4)
     assert at == pytest.approx(point, abs=1e-3)
 
 
 def test_losses_are_batched_and_differentiable_at_every_start() -> None:
-    for problem in (Toy(), Toy(surface="two_optima", loss_weight=1.0)):
-        points = torch.tensor(problem.starts, dtype=torch.float64, requires_grad=True)
-        losses = problem.losses(points)
-        assert losses.shape == (len(problem.starts), 2)
+    for surface in (Surface(), Surface("two_optima", 1.0)):
+        points = torch.tensor(surface.starts, dtype=torch.float64, requires_grad=True)
+        losses = surface.losses(points)
+        assert losses.shape == (len(surface.starts), 2)
         (gradient,) = torch.autograd.grad(losses.sum(), points)
         assert torch.isfinite(gradient).all()
-        for i, start in enumerate(problem.starts):
-            single = problem.losses(torch.tensor(start, dtype=torch.float64))
+        for i, start in enumerate(surface.starts):
+            single = surface.losses(torch.tensor(start, dtype=torch.float64))
             torch.testing.assert_close(single, losses[i].detach())
 
 
-@pytest.mark.parametrize("surface", STARTS)
-def test_gradients_are_those_of_autograd(surface: str) -> None:
-    problem = Toy(surface=surface, loss_weight=0.3)
+@pytest.mark.parametrize("name", STARTS)
+def test_gradients_are_those_of_autograd(name: str) -> None:
+    surface = Surface(name, 0.3)
     generator = torch.Generator().manual_seed(0)
     points = 24.0 * torch.rand(500, 2, generator=generator, dtype=torch.float64) - 12.0
     # y = 0, where the surface has a kink, and the two floors of the valley at y = 2, where it is cut.
@@ -142,10 +151,10 @@ def test_gradients_are_those_of_autograd(surface: str) -> None:
     special = [(0.0, 0.0), (3.0, 0.0), (2 * tanh - 7.0, 2.0), (7.0 - 2 * tanh, 2.0)]
     points = torch.cat([points, torch.tensor(special, dtype=torch.float64)])
     leaf = points.clone().requires_grad_()
-    losses = problem.losses(leaf)
+    losses = surface.losses(leaf)
     rows = [torch.autograd.grad(loss.sum(), leaf, retain_graph=True)[0] for loss in losses.T]
     torch.testing.assert_close(
-        problem.differentiate(points)[1], torch.stack(rows, dim=1), rtol=1e-9, atol=1e-9
+        surface.differentiate(points)[1], torch.stack(rows, dim=1), rtol=1e-9, atol=1e-9
     )
 
 
@@ -161,17 +170,17 @@ def test_starts_are_those_of_the_papers() -> None:
         (10.0, -2.5),
     ]
     two = [(-3.5, 5.5), (3.5, 5.5), (-6.5, 2.5), (6.5, 2.5), (0.0, 10.0), (0.0, -8.0)]
-    assert list(Toy().starts) == cagrad
-    assert list(Toy(starts="sam_gs").starts) == one
-    assert list(Toy(surface="two_optima").starts) == two
+    assert list(Toy().surface.starts) == cagrad
+    assert list(Toy(starts="sam_gs").surface.starts) == one
+    assert list(Toy(surface="two_optima").surface.starts) == two
 
 
 def test_no_point_beats_the_front_in_both_losses() -> None:
-    problem = Toy()
-    front = problem.losses(pareto_front())
+    surface = Surface()
+    front = surface.losses(pareto_front())
     generator = torch.Generator().manual_seed(0)
     points = 24.0 * torch.rand(4000, 2, generator=generator, dtype=torch.float64) - 12.0
-    losses = problem.losses(points)
+    losses = surface.losses(points)
     beaten = (losses[:, None] < front[None] - 2e-3).all(-1)
     assert not beaten.any()
 
@@ -185,12 +194,12 @@ def test_front_holds_the_documented_points() -> None:
 
 @pytest.mark.parametrize("name", list(METHODS))
 def test_every_method_descends_to_its_recorded_end(name: str) -> None:
-    problem = Toy()
+    surface = Surface()
     path = descend(
-        problem, name, (-7.5, -0.5), steps=100, learning_rate=0.3, **OPTIONS.get(name, {})
+        surface, name, (-7.5, -0.5), steps=100, learning_rate=0.3, **OPTIONS.get(name, {})
     )
     assert torch.isfinite(path).all()
-    start, end = problem.losses(path[0]), problem.losses(path[-1])
+    start, end = surface.losses(path[0]), surface.losses(path[-1])
     # Not every method improves both losses, but all improve the sum.
     assert float(end.sum()) < float(start.sum())
     if name in ENDS:
@@ -200,25 +209,25 @@ def test_every_method_descends_to_its_recorded_end(name: str) -> None:
 
 
 def test_nash_ends_on_the_front() -> None:
-    problem = Toy()
-    path = descend(problem, "nash_mtl", (-7.5, -0.5), steps=300, learning_rate=0.1)
+    surface = Surface()
+    path = descend(surface, "nash_mtl", (-7.5, -0.5), steps=300, learning_rate=0.1)
     assert float(distance_to_front(path[-1])) < 0.1
 
 
 @pytest.mark.parametrize("name", list(METHODS))
 def test_starts_descend_together_as_each_would_alone(name: str) -> None:
-    problem, options = Toy(), OPTIONS.get(name, {})
+    surface, options = Surface(), OPTIONS.get(name, {})
     recipe = Recipe(epochs=20, batch_size=1, learning_rate=0.05, betas=(0.7, 0.9))
     for max_norm in (None, 0.5):
-        descent = Descent(problem, name, options, recipe, max_norm=max_norm)
+        descent = Descent(surface, name, options, recipe, max_norm=max_norm)
         together = [descent.points.detach().clone()]
         for _ in range(20):
             descent.step()
             together.append(descent.points.detach().clone())
         bound = max_norm if method_class(name).needs & GRADIENTS else None
-        for i, start in enumerate(problem.starts):
+        for i, start in enumerate(surface.starts):
             alone = descend(
-                problem, name, start, steps=20, learning_rate=0.05, betas=(0.7, 0.9),
+                surface, name, start, steps=20, learning_rate=0.05, betas=(0.7, 0.9),
                 max_norm=bound, **options,
             )  # fmt: skip
             # At (0, 0) the gradients lie opposite and rounding decides where some methods turn to.
@@ -229,7 +238,7 @@ def test_starts_descend_together_as_each_would_alone(name: str) -> None:
 
 def test_every_start_has_a_state_of_its_own() -> None:
     recipe = Recipe(epochs=5, batch_size=1, learning_rate=0.05)
-    descent = Descent(Toy(), "sam_gs", {}, recipe)
+    descent = Descent(Surface(), "sam_gs", {}, recipe)
     for _ in range(5):
         descent.step()
     moments = [method.state_dict()["moments"] for method in descent.methods]
@@ -239,7 +248,7 @@ def test_every_start_has_a_state_of_its_own() -> None:
 @pytest.mark.parametrize("name", ["famo", "sam_gs", "rlw"])
 def test_a_restored_descent_goes_on_as_it_was(name: str) -> None:
     recipe = Recipe(epochs=8, batch_size=1, learning_rate=0.05)
-    whole, first, second = (Descent(Toy(), name, {}, recipe) for _ in range(3))
+    whole, first, second = (Descent(Surface(), name, {}, recipe) for _ in range(3))
     for _ in range(8):
         whole.step()
     for _ in range(4):
@@ -252,7 +261,7 @@ def test_a_restored_descent_goes_on_as_it_was(name: str) -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_a_descent() -> None:
-    descent = Descent(Toy(), "ls", {}, Toy.recipe)
+    descent = Descent(Surface(), "ls", {}, Toy.recipe)
     with torch.no_grad():
         descent.points[0, 0] = float("nan")
     with pytest.raises(TrainingError, match="not finite after 0 steps"):
@@ -263,13 +272,13 @@ def sam_gs_on_its_surface(starts: Sequence[Point]) -> Descent:
     """By the preset `supervised/toy_sam_gs`, whose settings are those of the paper's appendix."""
     config = resolve(SupervisedConfig, ["supervised/toy_sam_gs"]).config
     problem = Toy(**config.problem_options)
-    problem.starts = tuple(starts)
+    surface = dataclasses.replace(problem.surface, starts=tuple(starts))
     recipe = dataclasses.replace(problem.recipe, epochs=config.recipe.epochs or 0)
     assert (recipe.epochs, recipe.learning_rate, recipe.betas) == (20_000, 1e-3, (0.9, 0.999))
     assert config.method_options == {"threshold": 0.1, "beta2": 0.9}
-    assert (config.balancing.max_grad_norm, problem.loss_weight) == (1.0, 1.0)
+    assert (config.balancing.max_grad_norm, surface.loss_weight) == (1.0, 1.0)
     max_norm = config.balancing.max_grad_norm
-    return Descent(problem, config.method, config.method_options, recipe, max_norm=max_norm)
+    return Descent(surface, config.method, config.method_options, recipe, max_norm=max_norm)
 
 
 SAM_GS_OPTIMUM = torch.tensor([0.0, -8.3551], dtype=torch.float64)
@@ -298,26 +307,26 @@ def test_sam_gs_reaches_the_optimum_of_the_sum_from_every_start_of_its_paper() -
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", ["nash_mtl", "fairgrad", "pivrg", "mgda", "imtl_g", "pcgrad"])
 def test_documented_methods_end_on_the_front_from_every_start(name: str) -> None:
-    descent = Descent(Toy(), name, {}, Toy.recipe, max_norm=1.0)
+    descent = Descent(Surface(), name, {}, Toy.recipe, max_norm=1.0)
     for _ in range(Toy.recipe.epochs):
         descent.step()
     assert (distance_to_front(descent.points.detach()) < 0.2).all()
 
 
-@pytest.mark.parametrize("surface", STARTS)
+@pytest.mark.parametrize("name", STARTS)
 @pytest.mark.parametrize("weight", [0.1, 1.0, 3.0])
-def test_every_loss_is_above_its_lower_bound(surface: str, weight: float) -> None:
-    problem = Toy(surface=surface, loss_weight=weight)
+def test_every_loss_is_above_its_lower_bound(name: str, weight: float) -> None:
+    surface = Surface(name, weight)
     axis = torch.linspace(-12, 12, 241, dtype=torch.float64)
     points = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1)
-    lowest = problem.losses(points).flatten(0, 1).amin(0)
-    bounds = torch.tensor(problem.lower_bounds, dtype=torch.float64)
+    lowest = surface.losses(points).flatten(0, 1).amin(0)
+    bounds = torch.tensor(surface.lower_bounds, dtype=torch.float64)
     assert (lowest > bounds).all()
     assert (lowest < 0.9 * bounds).all(), "a bound far below a loss hides its changes"
 
 
 def test_the_lower_bounds_are_those_of_famos_toy() -> None:
-    assert Toy(loss_weight=0.1).lower_bounds == pytest.approx((-2.1, -21.0))
+    assert Surface(loss_weight=0.1).lower_bounds == pytest.approx((-2.1, -21.0))
 
 
 def test_wrong_surfaces_are_refused() -> None:

@@ -13,7 +13,7 @@ import pytest
 from mtrl.cli import main
 from mtrl.runs.directory import RunDirectory, RunDirectoryError
 from mtrl.runs.metric_log import read_jsonl
-from mtrl.supervised.problems.toy_page import add_toys, thin, toy_page
+from mtrl.supervised.problems.toy.toy_page import add_toys, thin, toy_page
 
 ROOT = Path(__file__).parents[3]
 

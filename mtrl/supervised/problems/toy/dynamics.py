@@ -1,4 +1,4 @@
-"""The picture of what a method does along the paths on the toy, over the steps."""
+"""Draw a method's weights and angles along its paths on a toy, over the steps."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from mtrl.supervised.problems.toy import Toy
-from mtrl.supervised.problems.toy_landscape import describe, show_point
+from mtrl.supervised.problems.toy.landscape import describe, show_point
+from mtrl.supervised.problems.toy.surface import TASKS, Surface
 
 Records = Sequence[Mapping[str, Any]]
 
@@ -22,7 +22,7 @@ _LEAST_SHARE = 1e-4
 
 @dataclass(frozen=True)
 class _Row:
-    """A quantity of `dynamics.png`: what its axis says, and how it is logged."""
+    """A row of panels: the logged key, the label of its axis, and its unit."""
 
     key: str
     label: str
@@ -38,17 +38,17 @@ _ROWS = (
 )
 
 
-def draw_dynamics(plt: Any, problem: Toy, records: Records) -> Any:
-    """A figure with a column for each start and a row for each of those quantities that were logged.
+def draw_dynamics(plt: Any, surface: Surface, records: Records) -> Any:
+    """A figure with a column for each start and a row for each quantity that was logged.
 
-    Both tasks share a panel; where they agree, a thin dashed line lies on a thick one.
+    Both tasks share a panel. Where they agree, a thin dashed line lies on a thick one.
     """
     rows = [row for row in _ROWS if f"start0/balance/{row.key}/left" in records[-1]]
     figure, grid = plt.subplots(
-        len(rows), len(problem.starts), figsize=(3.0 * len(problem.starts) + 1, 2.6 * len(rows) + 1.3),
+        len(rows), len(surface.starts), figsize=(3.0 * len(surface.starts) + 1, 2.6 * len(rows) + 1.3),
         sharex=True, sharey="row", squeeze=False, layout="constrained",
     )  # fmt: skip
-    for i, start in enumerate(problem.starts):
+    for i, start in enumerate(surface.starts):
         grid[0, i].set_title(f"start {i}: {show_point(start)}")
         grid[-1, i].set_xlabel("steps")
         for axes, row in zip(grid[:, i], rows, strict=True):
@@ -63,20 +63,20 @@ def draw_dynamics(plt: Any, problem: Toy, records: Records) -> Any:
     legends = [axes.get_legend_handles_labels() for axes in grid[0]]
     named = {label: handle for legend in legends for handle, label in zip(*legend, strict=True)}
     figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=3)
-    figure.suptitle(f"{describe(problem)}: single steps, as recorded")
+    figure.suptitle(f"{describe(surface)}: single steps, as recorded")
     return figure
 
 
 def _draw_row(axes: Any, records: Records, row: _Row, start: int) -> None:
     from matplotlib.ticker import MultipleLocator
 
-    keys = [f"start{start}/balance/{row.key}/{task}" for task in ("left", "right")]
+    keys = [f"start{start}/balance/{row.key}/{task}" for task in TASKS]
     table = [[record["updates"], *(record.get(key) for key in keys)] for record in records]
     steps, *values = np.array(table, dtype=np.float64).T
     if row.share:
         total = np.abs(values).sum(0).clip(1e-30)
         values = [(value / total).clip(_LEAST_SHARE) for value in values]
-    for value, task, style in zip(values, ("left", "right"), TASK_STYLES, strict=True):
+    for value, task, style in zip(values, TASKS, TASK_STYLES, strict=True):
         axes.plot(steps, value * row.degrees_per_unit, label=f"task {task}", **style)
     if row.share:
         axes.set(yscale="log", ylim=(_LEAST_SHARE / 1.5, 1.5))

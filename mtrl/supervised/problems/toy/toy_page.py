@@ -1,4 +1,4 @@
-"""A results page of toy descents: one committed file of ends and thinned paths for each surface."""
+"""The results page of toys: one committed file of end points and thinned paths for each surface."""
 
 from __future__ import annotations
 
@@ -11,19 +11,17 @@ from typing import Any
 import numpy as np
 from ruamel.yaml import YAML
 
-from mtrl.jobs.supervised import merged_recipe
 from mtrl.runs.directory import RunDirectory, RunDirectoryError
 from mtrl.runs.metric_log import read_jsonl
 from mtrl.supervised.config import RecipeConfig
-from mtrl.supervised.problems.toy import Toy
-from mtrl.supervised.problems.toy_landscape import AT_OPTIMUM, ON_FRONT, paths_of, table_of_ends
-from mtrl.supervised.problems.toy_plots import draw_methods
+from mtrl.supervised.problems.toy.landscape import AT_OPTIMUM, ON_FRONT, paths_of, table_of_ends
+from mtrl.supervised.problems.toy.plots import draw_methods
+from mtrl.supervised.problems.toy.surface import Surface
+from mtrl.supervised.problems.toy.toy_problem import Toy
 
 _MANIFEST = ("created", "command", "python", "platform", "cpus", "versions", "git")
 _VERSIONS = ("torch", "numpy", "scipy")
-_SPACING = (
-    0.25  # of the points that are kept of a path; the pictures show ten times as much as a dot
-)
+_SPACING = 0.25  # of the points that are kept of a path; a dot in the pictures is ten times as wide
 
 
 def is_toy(run: RunDirectory) -> bool:
@@ -32,14 +30,15 @@ def is_toy(run: RunDirectory) -> bool:
 
 
 def is_toy_content(content: dict[str, Any]) -> bool:
-    """Whether a results file is one of :func:`add_toys`."""
+    """Whether :func:`add_toys` wrote a results file."""
     return "starts" in content
 
 
 def add_toys(folder: Path, runs: Sequence[RunDirectory]) -> list[Path]:
-    """Keep ends and thinned paths of finished descents, one file per surface, loss weight and starts.
+    """Keep end points and thinned paths of finished descents.
 
-    A run that is there already (same method and options) is replaced.
+    Each combination of surface, loss weight and starts has its own file. A run replaces an earlier
+    one of the same method and options.
 
     Raises:
         RunDirectoryError: runs of one file differ in recipe or bound.
@@ -48,20 +47,20 @@ def add_toys(folder: Path, runs: Sequence[RunDirectory]) -> list[Path]:
     heads: dict[str, dict[str, Any]] = {}
     for run in runs:
         config = YAML(typ="safe", pure=True).load((run.path / "config.yaml").read_text())
-        problem = Toy(**config["problem_options"])
-        name = f"{problem.surface}-{problem.loss_weight:g}-{len(problem.starts)}starts"
-        heads[name] = _head(problem, config)
-        groups[name].append(_row(problem, config, run))
+        surface = Toy(**config["problem_options"]).surface
+        name = f"{surface.name}-{surface.loss_weight:g}-{len(surface.starts)}starts"
+        heads[name] = _head(surface, config)
+        groups[name].append(_row(surface, config, run))
     folder.mkdir(parents=True, exist_ok=True)
     return [_merge(folder / f"{name}.json", heads[name], rows) for name, rows in groups.items()]
 
 
-def _head(problem: Toy, config: dict[str, Any]) -> dict[str, Any]:
-    recipe = merged_recipe(problem.recipe, RecipeConfig(**config["recipe"]))
+def _head(surface: Surface, config: dict[str, Any]) -> dict[str, Any]:
+    recipe = RecipeConfig(**config["recipe"]).apply_to(Toy.recipe)
     return {
-        "surface": problem.surface,
-        "loss_weight": problem.loss_weight,
-        "starts": problem.starts,
+        "surface": surface.name,
+        "loss_weight": surface.loss_weight,
+        "starts": surface.starts,
         "steps": recipe.epochs,
         "learning_rate": recipe.learning_rate,
         "betas": recipe.betas,
@@ -69,13 +68,13 @@ def _head(problem: Toy, config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _row(problem: Toy, config: dict[str, Any], run: RunDirectory) -> dict[str, Any]:
+def _row(surface: Surface, config: dict[str, Any], run: RunDirectory) -> dict[str, Any]:
     manifest = json.loads((run.path / "manifest.json").read_text())
     manifest["command"] = _command(manifest["command"])
     result = json.loads((run.path / "eval" / "final.json").read_text())
     ends = json.loads((run.path / "end_points.json").read_text())
     changes = [f"{key}={value:g}" for key, value in config["method_options"].items()]
-    paths = paths_of(problem, read_jsonl(run.path / "metrics.jsonl"))
+    paths = paths_of(surface, read_jsonl(run.path / "metrics.jsonl"))
     return {
         "method": " ".join([config["method"], *changes]),
         "ends": [end["theta"] for end in ends],
@@ -87,8 +86,7 @@ def _row(problem: Toy, config: dict[str, Any], run: RunDirectory) -> dict[str, A
 
 
 def thin(path: np.ndarray, spacing: float) -> np.ndarray:
-    """The first and the last point of `path [points, 2]`, and between them those at least so far
-    from the one kept before."""
+    """Thin out `path [points, 2]`: kept points are at least `spacing` apart; both ends are kept."""
     kept = [0]
     for i, point in enumerate(path[:-1]):
         if np.hypot(*(point - path[kept[-1]])) >= spacing:
@@ -97,7 +95,7 @@ def thin(path: np.ndarray, spacing: float) -> np.ndarray:
 
 
 def _command(arguments: Sequence[str]) -> str:
-    """A command line without the machine's own folders."""
+    """A command line without folders of the machine."""
     own = [a for a in arguments[1:] if not a.startswith("run.directory=")]
     return " ".join(["mtrl", *own])
 
@@ -119,7 +117,7 @@ def _merge(path: Path, head: dict[str, Any], rows: list[dict[str, Any]]) -> Path
     known |= {row["method"]: row for row in rows}
     merged = [known[key] for key in sorted(known)]
     shared = merged[0]["manifest"]
-    for row in merged:  # most of it is the same everywhere: keep what differs
+    for row in merged:  # keep only what differs from the first run
         row["manifest"] = {k: v for k, v in row["manifest"].items() if v != shared[k]}
     content = head | {"manifest": shared, "runs": merged}
     path.write_text(json.dumps(content, separators=(",", ":")) + "\n")
@@ -140,23 +138,23 @@ def toy_page(folder: Path) -> str:
     ]
     for path in sorted(folder.glob("*.json")):
         content = json.loads(path.read_text())
-        problem = _problem(content)
+        surface = _surface(content)
         picture = folder.with_name(f"{folder.name}_{path.stem}.png")
         rows = content["runs"]
         ends = {row["method"]: np.array(row["ends"]) for row in rows}
         paths = {row["method"]: [np.array(own) for own in row["paths"]] for row in rows}
-        draw_methods(problem, paths, picture)
+        draw_methods(surface, paths, picture)
         bound = content["max_grad_norm"]
         lines += [
             "",
-            f"## {problem.surface.replace('_', ' ')}, {problem.loss_weight:g} L1 + L2,"
-            f" {len(problem.starts)} starts",
+            f"## {surface.name.replace('_', ' ')}, {surface.loss_weight:g} L1 + L2,"
+            f" {len(surface.starts)} starts",
             "",
             f"{content['steps']:,} steps of Adam, learning rate {content['learning_rate']:g}, betas"
             f" {content['betas'][0]:g} and {content['betas'][1]:g},"
             f" {f'directions bounded by {bound:g}' if bound else 'no bound'}.",
             "",
-            table_of_ends(problem, ends).rstrip(),
+            table_of_ends(surface, ends).rstrip(),
             "",
             *_provenance(content),
             "",
@@ -167,19 +165,9 @@ def toy_page(folder: Path) -> str:
     return text
 
 
-def _problem(content: dict[str, Any]) -> Toy:
-    for starts in ("cagrad", "sam_gs"):
-        try:
-            problem = Toy(
-                surface=content["surface"], loss_weight=content["loss_weight"], starts=starts
-            )
-        except ValueError:
-            continue
-        if json.loads(json.dumps(problem.starts)) == content["starts"]:
-            return problem
-    raise RunDirectoryError(
-        f"No paper has these starts on {content['surface']}: {content['starts']}."
-    )
+def _surface(content: dict[str, Any]) -> Surface:
+    starts = tuple((x, y) for x, y in content["starts"])
+    return Surface(content["surface"], content["loss_weight"], starts)
 
 
 def _provenance(content: dict[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Pictures of descents on the toy surfaces, from what the runs logged and the surface itself."""
+"""Draw descents on a toy surface from the logs of runs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ import numpy as np
 
 from mtrl.extras import install_command
 from mtrl.runs.metric_log import read_jsonl
-from mtrl.supervised.problems.toy import Toy
-from mtrl.supervised.problems.toy_dynamics import TASK_STYLES, draw_dynamics
-from mtrl.supervised.problems.toy_landscape import (
+from mtrl.supervised.problems.toy.dynamics import TASK_STYLES, draw_dynamics
+from mtrl.supervised.problems.toy.landscape import (
     AT_OPTIMUM,
     ON_FRONT,
     Landscape,
@@ -24,8 +23,10 @@ from mtrl.supervised.problems.toy_landscape import (
     show_point,
     weighted,
 )
+from mtrl.supervised.problems.toy.surface import Surface
 
-# Okabe and Ito's colours, told apart by colour-blind eyes; black and yellow mark front and optima.
+# Okabe and Ito's colours, which colour-blind people can tell apart. Two are not among them: black
+# marks the front, yellow the optima.
 _START_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A4419")
 _FRONT: dict[str, Any] = {"color": "black", "linewidth": 2.5}
 _OPTIMUM: dict[str, Any] = {
@@ -35,25 +36,25 @@ _SLICE_AT = -5.0
 _COLUMNS = 5
 
 
-def draw_run(problem: Toy, run: Path) -> list[Path]:
-    """Draw `trajectories.png` and `dynamics.png` of a run into its directory.
+def draw_run(surface: Surface, run: Path) -> list[Path]:
+    """Draw `trajectories.png` and `dynamics.png` into a run directory.
 
-    `trajectories.png`: the paths from all starts over the sum of the losses, seen from above and in
-    three dimensions, over each loss alone, and in the plane of the losses; where it is known, the
-    Pareto front; the optima of the sum; and a slice through the surfaces at y = -5.
-    `dynamics.png`: for each start the task weights, PIVRG's omega, RGB's rotation and the angles
-    between update and task gradients, those of them that the method logs.
+    `trajectories.png` shows the paths from all starts: over the sum of the losses, from above and in
+    three dimensions; over each loss; and in the plane of the losses. It marks the optima of the sum
+    and, where it is known, the Pareto front. One panel is a slice through the surface at y = -5.
+    `dynamics.png` shows for each start what the method logs of these: the task weights, PIVRG's
+    omega, RGB's rotation, and the angles between update and task gradients.
 
     Returns:
-        The pictures; none where nothing was logged or matplotlib is not installed.
+        The files written. None of them if nothing was logged or matplotlib is not installed.
     """
     records = read_jsonl(run / "metrics.jsonl")
     plt = _pyplot("trajectories.png and dynamics.png") if records else None
     if plt is None:
         return []
     figures = {
-        run / "trajectories.png": _draw_trajectories(plt, problem, paths_of(problem, records)),
-        run / "dynamics.png": draw_dynamics(plt, problem, records),
+        run / "trajectories.png": _draw_trajectories(plt, surface, paths_of(surface, records)),
+        run / "dynamics.png": draw_dynamics(plt, surface, records),
     }
     for picture, figure in figures.items():
         figure.suptitle(f"{run.name}\n{figure.get_suptitle()}")
@@ -62,29 +63,29 @@ def draw_run(problem: Toy, run: Path) -> list[Path]:
     return list(figures)
 
 
-def paths_of_runs(problem: Toy, runs: Mapping[str, Path]) -> dict[str, list[np.ndarray]]:
-    """The logged paths of several runs, those that logged nothing left out."""
+def paths_of_runs(surface: Surface, runs: Mapping[str, Path]) -> dict[str, list[np.ndarray]]:
+    """The logged paths of several runs. A run without a log is left out."""
     logs = {name: read_jsonl(run / "metrics.jsonl") for name, run in runs.items()}
-    return {name: paths_of(problem, records) for name, records in logs.items() if records}
+    return {name: paths_of(surface, records) for name, records in logs.items() if records}
 
 
 def draw_methods(
-    problem: Toy, paths: Mapping[str, Sequence[np.ndarray]], picture: Path
+    surface: Surface, paths: Mapping[str, Sequence[np.ndarray]], picture: Path
 ) -> Path | None:
-    """Draw the paths of several methods, a panel each, and count the starts that arrive.
+    """Draw the paths of several methods, one panel each, and count the starts that arrive.
 
     Args:
-        problem: the surface and its starts.
-        paths: of each method, from every start `[points, 2]`.
+        surface: the surface and its starts.
+        paths: method -> one path `[points, 2]` for each start.
         picture: the file to write.
 
     Returns:
-        `picture`, or None where there is no path or matplotlib is not installed.
+        `picture`, or None if there is no path or matplotlib is not installed.
     """
     plt = _pyplot(picture.name) if paths else None
     if plt is None:
         return None
-    landscape = Landscape(problem, [path for own in paths.values() for path in own])
+    landscape = Landscape(surface, [path for own in paths.values() for path in own])
     columns = min(_COLUMNS, len(paths))
     rows = -(-len(paths) // columns)
     figure, grid = plt.subplots(
@@ -107,51 +108,51 @@ def draw_methods(
     explained = f"optimum: starts that end within {AT_OPTIMUM} of an optimum of the sum"
     if landscape.front is not None:
         explained = f"front: starts that end within {ON_FRONT} of the Pareto front; {explained}"
-    figure.suptitle(f"{describe(problem)}: the paths of {len(paths)} methods\n{explained}")
-    _draw_legend(figure, problem, landscape, columns=4)
+    figure.suptitle(f"{describe(surface)}: the paths of {len(paths)} methods\n{explained}")
+    _draw_legend(figure, surface, landscape, columns=4)
     _save_small(figure, picture)
     plt.close(figure)
     return picture
 
 
 def _save_small(figure: Any, picture: Path) -> None:
-    """As a picture of 256 colours, a quarter of the bytes: greys and seven colours need no more."""
+    """Save with 256 colours: a quarter of the bytes, and enough for greys and seven colours."""
     from PIL import Image  # matplotlib needs it too
 
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=100)
     image = Image.open(buffer).convert("RGB")
-    # The default way of choosing colours spends them on the greys and loses starts' colours.
+    # The default quantiser spends the palette on greys and loses the colours of the starts.
     palette = image.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     palette.save(picture, optimize=True)
 
 
-def _draw_trajectories(plt: Any, problem: Toy, paths: Sequence[np.ndarray]) -> Any:
-    landscape = Landscape(problem, paths)
+def _draw_trajectories(plt: Any, surface: Surface, paths: Sequence[np.ndarray]) -> Any:
+    landscape = Landscape(surface, paths)
     figure = plt.figure(figsize=(17, 11.5), layout="constrained")
     places = {2: 1, 0: 4, 1: 5}
-    titles = (*_loss_names(problem), "Sum of both losses")
+    titles = (*_loss_names(surface), "Sum of both losses")
     for which, place in places.items():
         axes = figure.add_subplot(2, 3, place)
         heights = _draw_map(axes, landscape, which, paths)
         axes.set(xlabel="$\\theta_1$", ylabel="$\\theta_2$", title=titles[which])
         ticks = landscape.levels[which][::4]
         figure.colorbar(heights, ax=axes, format="%.1f", ticks=ticks).minorticks_off()
-    _draw_loss_plane(figure.add_subplot(2, 3, 2), problem, landscape, paths)
+    _draw_loss_plane(figure.add_subplot(2, 3, 2), surface, landscape, paths)
     relief = figure.add_subplot(2, 3, 3, projection="3d", computed_zorder=False)
-    _draw_relief(relief, problem, landscape, paths)
-    _draw_slice(figure.add_subplot(2, 3, 6), problem, landscape)
+    _draw_relief(relief, surface, landscape, paths)
+    _draw_slice(figure.add_subplot(2, 3, 6), surface, landscape)
     figure.suptitle(
-        f"{describe(problem)}: {landscape.arrivals(np.stack([path[-1] for path in paths]))}"
+        f"{describe(surface)}: {landscape.arrivals(np.stack([path[-1] for path in paths]))}"
     )
-    _draw_legend(figure, problem, landscape)
+    _draw_legend(figure, surface, landscape)
     return figure
 
 
 def _draw_map(
     axes: Any, landscape: Landscape, which: int, paths: Sequence[np.ndarray], size: float = 1.0
 ) -> Any:
-    """The surface from above with paths, front and optima; returns the filled contours."""
+    """Draw the surface from above with paths, front and optima; return the filled contours."""
     heights = axes.contourf(
         landscape.x, landscape.y, landscape.heights[which], landscape.levels[which],
         **_shades(landscape.levels[which]),
@@ -171,7 +172,7 @@ def _draw_map(
 
 
 def _draw_path(axes: Any, coordinates: np.ndarray, colour: str, size: float = 1.0) -> None:
-    """A line in two or three dimensions with a ring at its start and a cross at its end."""
+    """Draw a line in two or three dimensions, with a ring at its start and a cross at its end."""
     from matplotlib.patheffects import Normal, Stroke
 
     width = 2.0 * size
@@ -184,21 +185,21 @@ def _draw_path(axes: Any, coordinates: np.ndarray, colour: str, size: float = 1.
 
 
 def _draw_loss_plane(
-    axes: Any, problem: Toy, landscape: Landscape, paths: Sequence[np.ndarray]
+    axes: Any, surface: Surface, landscape: Landscape, paths: Sequence[np.ndarray]
 ) -> None:
-    curves = [losses_at(problem, path) for path in paths]
+    curves = [losses_at(surface, path) for path in paths]
     if landscape.front is not None:
-        axes.plot(*losses_at(problem, landscape.front).T, **_FRONT)
+        axes.plot(*losses_at(surface, landscape.front).T, **_FRONT)
     for curve, colour in zip(curves, _START_COLOURS, strict=False):
         _draw_path(axes, curve.T, colour)
-    axes.plot(*losses_at(problem, landscape.optima).T, **_OPTIMUM)
-    left, right = _loss_names(problem)
+    axes.plot(*losses_at(surface, landscape.optima).T, **_OPTIMUM)
+    left, right = _loss_names(surface)
     axes.set(xlabel=left, ylabel=right, title="Plane of the losses")
     axes.grid(alpha=0.3)
 
 
 def _draw_relief(
-    axes: Any, problem: Toy, landscape: Landscape, paths: Sequence[np.ndarray]
+    axes: Any, surface: Surface, landscape: Landscape, paths: Sequence[np.ndarray]
 ) -> None:
     heights = landscape.heights[2].clip(max=landscape.levels[2][-3])
     axes.plot_surface(
@@ -206,38 +207,40 @@ def _draw_relief(
         **_shades(landscape.levels[2]), alpha=0.8, linewidth=0, rcount=75, ccount=75, zorder=1,
     )  # fmt: skip
     for path, colour in zip(paths, _START_COLOURS, strict=False):
-        _draw_path(axes, np.stack([*path.T, losses_at(problem, path).sum(-1)]), colour, 0.8)
+        _draw_path(axes, np.stack([*path.T, losses_at(surface, path).sum(-1)]), colour, 0.8)
     if landscape.front is not None:
         axes.plot(
-            *landscape.front.T, losses_at(problem, landscape.front).sum(-1), **_FRONT, zorder=3
+            *landscape.front.T, losses_at(surface, landscape.front).sum(-1), **_FRONT, zorder=3
         )
     axes.plot(
-        *landscape.optima.T, losses_at(problem, landscape.optima).sum(-1), **_OPTIMUM, zorder=6
+        *landscape.optima.T, losses_at(surface, landscape.optima).sum(-1), **_OPTIMUM, zorder=6
     )
     axes.view_init(elev=38, azim=-128)
     axes.set(xlabel="$\\theta_1$", ylabel="$\\theta_2$", title="Sum of both losses")
 
 
-def _draw_slice(axes: Any, problem: Toy, landscape: Landscape) -> None:
+def _draw_slice(axes: Any, surface: Surface, landscape: Landscape) -> None:
     x = np.linspace(landscape.x[0], landscape.x[-1], 1001)
-    losses = losses_at(problem, np.stack([x, np.full_like(x, _SLICE_AT)], axis=-1))
-    for values, name, style in zip(losses.T, _loss_names(problem), TASK_STYLES, strict=True):
+    losses = losses_at(surface, np.stack([x, np.full_like(x, _SLICE_AT)], axis=-1))
+    for values, name, style in zip(losses.T, _loss_names(surface), TASK_STYLES, strict=True):
         axes.plot(x, values, label=name, **(style | {"linewidth": 2.0}))
     axes.plot(x, losses.sum(-1), label="Sum", color="black", linewidth=2.0)
-    axes.set_ylim(top=min(losses.max(), 1.5 * abs(losses.min())))  # or walls hide wells
+    axes.set_ylim(
+        top=min(losses.max(), 1.5 * abs(losses.min()))
+    )  # higher walls would hide the wells
     axes.set(xlabel="$\\theta_1$", ylabel="loss", title=f"Slice at $\\theta_2 = {_SLICE_AT:g}$")
     axes.legend()
     axes.grid(alpha=0.3)
 
 
 def _draw_legend(
-    figure: Any, problem: Toy, landscape: Landscape, columns: int | None = None
+    figure: Any, surface: Surface, landscape: Landscape, columns: int | None = None
 ) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
         Line2D([], [], color=colour, linewidth=2.5, label=f"start {i}: {show_point(start)}")
-        for i, (start, colour) in enumerate(zip(problem.starts, _START_COLOURS, strict=False))
+        for i, (start, colour) in enumerate(zip(surface.starts, _START_COLOURS, strict=False))
     ]
     grey: dict[str, Any] = {"color": "grey", "linestyle": ""}
     handles.append(Line2D([], [], marker="o", markerfacecolor="white", label="start", **grey))
@@ -249,13 +252,15 @@ def _draw_legend(
     figure.legend(handles=handles, loc="outside lower center", ncols=columns or len(handles))
 
 
-def _loss_names(problem: Toy) -> tuple[str, str]:
-    return f"Loss left ({weighted(problem)})", "Loss right ($L_2$)"
+def _loss_names(surface: Surface) -> tuple[str, str]:
+    return f"Loss left ({weighted(surface)})", "Loss right ($L_2$)"
 
 
 def _shades(levels: np.ndarray) -> dict[str, Any]:
-    """Greys, on which colours of paths stay readable, from dark for low to white for high, with the
-    same step from level to level."""
+    """Greys from dark (low) to white (high), with equal steps from level to level.
+
+    The colours of paths stay readable on greys.
+    """
     from matplotlib.colors import BoundaryNorm, LinearSegmentedColormap
 
     colours = LinearSegmentedColormap.from_list("greys", ["#6B6B6B", "#FFFFFF"])
@@ -263,7 +268,7 @@ def _shades(levels: np.ndarray) -> dict[str, Any]:
 
 
 def _pyplot(pictures: str) -> Any:
-    """`matplotlib.pyplot` drawing to files, or None and a message where it is not installed."""
+    """`matplotlib.pyplot` for files, or None and a message if matplotlib is not installed."""
     try:
         import matplotlib
 
