@@ -9,8 +9,8 @@
 >>> direction.shape
 torch.Size([3])
 
-A method is one class in one file of `methods/`, named by one line in `registry.METHODS`; its keyword
-arguments are its options. The package knows torch, numpy and scipy; no model, no simulator, no Ray.
+A method is one class in one file of `methods/` and one line in `registry.METHODS`. Its keyword arguments
+are its options. The package uses torch, numpy and scipy. It knows no model, no simulator and no Ray.
 """
 
 from mtrl.balancing.balancer import Balancer

@@ -1,4 +1,4 @@
-"""The rows that a method combines in place of the task gradients, by their inner products."""
+"""Inner products of the rows that a method sums in place of the task gradients."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from torch import Tensor
 from mtrl.balancing.gradients import TaskGradients
 from mtrl.balancing.gramian import norms
 
-_ROUNDING = 1e-14  # a squared length below this share of its terms' is what cancellation left
+_ROUNDING = 1e-14  # a squared length below this share of its terms is rounding error
 
 
 @dataclass(frozen=True)
 class AdjustedRows:
-    """Task gradients after a method has turned, projected or cut them, before it sums them.
+    """Task gradients after a method has turned, projected or cut them, and before it sums them.
 
-    Only their directions are meant; the weights that a method gives them do not count.
+    Only their directions matter; the weights that a method gives to them are left out.
 
     Attributes:
-        gramian: `[m, m]` float64, inner products of the adjusted rows; zero for a row of which
-            nothing is left.
-        own: `[m]` float64, the product of each adjusted row with the unit gradient of its task.
+        gramian: inner products of the adjusted rows, `[m, m]` float64; zero for a row that the method
+            made zero.
+        own: product of each adjusted row with the unit gradient of its task, `[m]` float64.
     """
 
     gramian: Tensor
@@ -30,7 +30,7 @@ class AdjustedRows:
 
     @classmethod
     def unchanged(cls, gramian: Tensor) -> AdjustedRows:
-        """The task gradients themselves, from their Gramian `[m, m]`."""
+        """Unadjusted task gradients, from their Gramian `[m, m]`."""
         return cls(gramian.double(), norms(gramian.double()))
 
     @classmethod
@@ -38,9 +38,9 @@ class AdjustedRows:
         """Rows that are combinations of vectors with known inner products.
 
         Args:
-            inner: `[k, k]`, products of the vectors. The first m are the task gradients, each at
-                any length; a method's own vectors may follow.
-            coefficients: `[m, k]`.
+            inner: inner products of the vectors, `[k, k]`. The first m vectors are the task gradients,
+                each at any length. Further vectors may follow.
+            coefficients: coefficients of the vectors in each row, `[m, k]`.
         """
         inner, coefficients = inner.double(), coefficients.double()
         products = coefficients @ inner
@@ -55,7 +55,7 @@ class AdjustedRows:
 
     @classmethod
     def of_matrix(cls, rows: Tensor, gradients: Tensor) -> AdjustedRows:
-        """Rows in coordinates, beside the gradients that they come from, both `[m, n]`."""
+        """Rows given in coordinates, with the task gradients that they come from, both `[m, n]`."""
         inner = TaskGradients([torch.cat([gradients, rows.to(gradients.dtype)])]).gramian()
         m = len(rows)
         identity = torch.eye(2 * m, dtype=inner.dtype, device=inner.device)

@@ -1,4 +1,4 @@
-"""What a Gramian says about conflict between tasks. All functions take `[m, m]` float64."""
+"""Norms, cosines and conflicts of task gradients, from their Gramian `[m, m]` float64."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ def norms(gramian: Tensor) -> Tensor:
 
 def cosines(gramian: Tensor) -> Tensor:
     """Cosines between task gradients, `[m, m]`; zero where a gradient is zero."""
-    # The root of zero's reciprocal is infinite; taken as zero.
+    # 1 / sqrt(0) is infinite; zero rows get 0.
     scale = gramian.diagonal().clamp_min(0.0).rsqrt().nan_to_num(posinf=0.0)
     return (gramian * scale[:, None] * scale).clamp(-1.0, 1.0)
 
 
 def conflict_metrics(gramian: Tensor) -> dict[str, Tensor]:
-    """Smallest cosine of a pair and share of pairs in conflict (negative cosine).
+    """Smallest cosine over pairs of tasks, and share of pairs in conflict (negative cosine).
 
-    Zero for a single task, which has no pair.
+    Both are zero for a single task.
     """
     m = len(gramian)
     if m == 1:
         zero = gramian.new_zeros(())
         return {"cos_min": zero, "conflict_rate": zero}
-    # The diagonal (1, or 0 for a zero row, whose pairs are 0 too) is no pair, and changes neither.
+    # The diagonal holds no pairs, but does not change either number: it is 1, or 0 for a zero row,
+    # whose pairs are 0, too.
     pairs = cosines(gramian)
     return {
         "cos_min": pairs.amin(),

@@ -1,10 +1,10 @@
-"""Performance-informed weights: PIVRG's omega, a layer that any method may read.
+"""Performance-informed weights omega, from PIVRG.
 
 Source: "Revisiting Fairness in Multitask Learning: A Performance-Driven Approach for Variance
-Reduction" (PIVRG), CVPR 2025, equation 5 and Proposition 1. omega = m softmax(drop / tau), where drop
-is the shortfall of each task against its baseline in percent, and tau is chosen so that no weight
-leaves its bounds. The paper prints no tau*, and only ranges for the bounds of omega, [0.5, 0.8] and
-[1.2, 2]; the defaults here are those of released code for NYUv2 and CelebA.
+Reduction" (PIVRG), CVPR 2025, equation 5 and Proposition 1. `omega = m softmax(drop / tau)`. The drop
+of a task is how far it is behind its baseline, in percent. The temperature tau keeps every weight
+within its bounds. The paper does not print tau*, and prints only ranges for the bounds of omega,
+[0.5, 0.8] and [1.2, 2]. Our defaults are those of the released code for NYUv2 and CelebA.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from mtrl.balancing.signals import Performance
 def performance_weights(
     performance: Performance, *, min_temperature: float = 10.0, bound: float = 2.0
 ) -> Tensor:
-    """omega, `[m]` float64: larger for tasks that are further behind; sums to m.
+    """omega, `[m]` float64: larger for tasks that are further behind; the sum is m.
 
-    `tau = max((max drop - min drop) / ln(bound), min_temperature)`, so the ratio of the largest to
-    the smallest weight is `min(bound, exp(range / min_temperature))` and each lies in [1/bound,
-    bound]. A task of which nothing is known yet (NaN) has weight 1 and does not touch the others.
+    `tau = max((max drop - min drop) / ln(bound), min_temperature)`. So the ratio of the largest to
+    the smallest weight is `min(bound, exp(range / min_temperature))`, and each weight lies in
+    [1/bound, bound]. A task with unknown performance (NaN) has weight 1 and does not affect the others.
 
     Args:
-        performance: how well each task is doing.
+        performance: performance of each task.
         min_temperature: tau*, in percentage points.
         bound: s, the largest ratio of two weights; above 1.
     """
@@ -37,7 +37,7 @@ def performance_weights(
 def temperature(
     performance: Performance, *, min_temperature: float = 10.0, bound: float = 2.0
 ) -> Tensor:
-    """tau, a number in percentage points: see :func:`performance_weights`."""
+    """tau, in percentage points: see :func:`performance_weights`."""
     lowest, highest = _ends(*_drop(performance))
     return _temperature(lowest, highest, min_temperature, bound)
 
@@ -45,12 +45,12 @@ def temperature(
 def omega_measures(
     performance: Performance, *, min_temperature: float, bound: float
 ) -> dict[str, Tensor]:
-    """What PIVRG's omega of these options says about the spread of the tasks (proposition 2).
+    """Measures of how far the tasks are apart, from omega with these options (proposition 2).
 
     Returns:
-        `omega_square`, `omega . omega`; `omega_temperature`, tau; `drop_variance`, the population
-        variance of the known drops in percent squared; `drop_variance_estimate`, `tau^2 (omega .
-        omega / m - 1)`, its first-order approximation.
+        `omega_square`: `omega . omega`. `omega_temperature`: tau. `drop_variance`: the population
+        variance of the known drops, in percent squared. `drop_variance_estimate`: its first-order
+        approximation `tau^2 (omega . omega / m - 1)`.
     """
     omega = performance_weights(performance, min_temperature=min_temperature, bound=bound)
     tau = temperature(performance, min_temperature=min_temperature, bound=bound)
@@ -77,7 +77,7 @@ def _weights(performance: Performance, min_temperature: float, bound: float) -> 
 
 def _drop(performance: Performance) -> tuple[Tensor, Tensor]:
     drop = performance.drop_percent().double()
-    return drop, (drop - drop) != 0  # NaN or infinite: not `is_finite`, in one operation less
+    return drop, (drop - drop) != 0  # NaN or infinite; one operation fewer than `~is_finite`
 
 
 def _ends(drop: Tensor, unknown: Tensor) -> tuple[Tensor, Tensor]:
@@ -86,5 +86,5 @@ def _ends(drop: Tensor, unknown: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _temperature(lowest: Tensor, highest: Tensor, least: float, bound: float) -> Tensor:
-    # With nothing known the spread is minus infinity, and the least takes its place.
+    # If no performance is known, the range is minus infinity, and the clamp gives `least`.
     return ((highest - lowest) / math.log(bound)).clamp_min(least)

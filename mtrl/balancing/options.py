@@ -1,4 +1,4 @@
-"""Whether options fit the keyword arguments that they are meant for: names, then types."""
+"""Check the names and types of options against the keyword arguments that take them."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def check_keywords(
     *,
     supplied: Sequence[str] = (),
 ) -> None:
-    """Raise `ValueError` for an option that `call` does not take, or of a type that it does not take.
+    """Raise `ValueError` for an option of a name or type that `call` does not take.
 
     Args:
-        owner: what the options belong to, for the message.
-        call: its annotated keyword arguments are the options.
-        options: found.
-        supplied: arguments that come from elsewhere, and are no options.
+        owner: owner of the options, for the message.
+        call: a callable whose annotated keyword arguments are the options.
+        options: the options to check.
+        supplied: arguments that the program passes itself; they are not options.
     """
     known = [
         name
@@ -52,7 +52,7 @@ def _hints(call: Callable[..., Any]) -> dict[str, Any]:
     function = call.__init__ if isinstance(call, type) else call
     try:
         return typing.get_type_hints(function)
-    except NameError:  # a plug-in may name types that it imports for a type checker only
+    except NameError:  # a plug-in may import types for a type checker only
         return {}
 
 
@@ -75,7 +75,7 @@ def _fits(value: object, hint: Any) -> bool:
 
 
 def _name(hint: Any) -> str:
-    """A type in plain words."""
+    """A type in words, for messages."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return " or ".join(_name(part) for part in inner if part is not type(None))

@@ -1,36 +1,36 @@
-"""Performance-informed balancing: omega as a layer over other methods.
+"""Performance-informed balancing: add omega to another method.
 
 Source: the PI variants in Table 5 of "Revisiting Fairness in Multitask Learning: A
 Performance-Driven Approach for Variance Reduction" (PIVRG), Qin, Wang and Yan, CVPR 2025,
 https://openaccess.thecvf.com/content/CVPR2025/papers/Qin_Revisiting_Fairness_in_Multitask_Learning_A_Performance-Driven_Approach_for_Variance_CVPR_2025_paper.pdf.
 
-A task that lags has the larger omega, and the update must turn towards it. There are two forms, and a
-method declares which is its own (`Aggregator.informed`).
+A task that lags has a larger omega, and the update must turn towards it. There are two forms. A method
+declares its form in `Aggregator.informed`.
 
-`weights`: `d = sum_i omega_i a_i g_i`, where a are the method's weights without the layer. If one task
-k lags and the others are level, omega is `(r, 1, ..., 1)` up to a factor, with r > 1, so that
+`weights`: `d = sum_i omega_i a_i g_i`, where a are the method's weights without omega. If one task k
+lags and the others are level, omega is `(r, 1, ..., 1)` up to a factor, with r > 1. Then
 
-    d = d_0 + (r - 1) a_k g_k,    a_k >= 0,
+    d = d_0 + (r - 1) a_k g_k,    a_k >= 0.
 
-and adding a multiple of `g_k` that is not negative cannot lower the cosine with `g_k`. In the same way
-a task that leads alone cannot gain. This needs weights that are never negative, and it needs them from
-the raw rows. From the rows `omega_i g_i` the min-norm point of MGDA would give the *smaller* weight to
-the row that omega made longer, and so favour the task that leads. For LS, RLW and fixed weights this is
-the paper's `omega * losses` to the letter. DWA, UW and IMTL-L keep a history of the losses, and here it
-is of the losses as they are. A history of `omega * losses` follows omega with a lag, so that a falling
-omega, still above 1, would favour the task that leads, and UW would divide omega out at its optimum.
+Adding a positive multiple of `g_k` cannot lower the cosine with `g_k`. For the same reason a task that
+leads alone cannot gain. The proof needs weights that are never negative, computed from the raw rows.
+From the rows `omega_i g_i` MGDA would give a *smaller* weight to the row that omega made longer, and so
+favour the task that leads. For LS, RLW and fixed weights this form is the paper's `omega * losses`. DWA,
+UW and IMTL-L keep a history of the losses; here it is of the losses without omega. A history of
+`omega * losses` would follow omega with a lag: a falling omega, still above 1, would favour the task
+that leads. UW would cancel omega at its optimum.
 
-`own`: the method puts omega into its own objective. Nash-MTL solves `(M a)_i = omega_i / a_i`, as the
-paper says, and FairGrad `(M a)_i = (omega_i / a_i)^(1/alpha)`, which is Nash-MTL at alpha = 1 and PIVRG
-at alpha = 2. The direction is that of the maximum of `sum_i omega_i U(g_i . d)` on a ball, with
-`U' = x^-alpha`. The maximum of `f(d) + r U(g_k . d)` has a `g_k . d` that does not fall as r grows, and
-the length of d is fixed, hence the cosine with `g_k` does not fall.
+`own`: the method puts omega into its own objective. Nash-MTL solves `(M a)_i = omega_i / a_i`, as in
+the paper. FairGrad solves `(M a)_i = (omega_i / a_i)^(1/alpha)`, which is Nash-MTL for alpha = 1 and
+PIVRG for alpha = 2. The direction maximises `sum_i omega_i U(g_i . d)` on a ball, with
+`U' = x^-alpha`. As r grows, the maximum of `f(d) + r U(g_k . d)` has a `g_k . d` that does not fall.
+The length of d is fixed, so the cosine with `g_k` does not fall.
 
-The first form gives up a promise that no task's loss rises (MGDA, UPGrad): where two tasks conflict
-strongly, favouring one costs the other. The second form keeps it.
+MGDA and UPGrad promise that no task's loss rises. The first form breaks this promise: if two tasks
+conflict strongly, favouring one costs the other. The second form keeps it.
 
-Where neither holds the layer is refused with the reason. Where several tasks lag together, each pulls
-the update to itself, and one of them may lose to another.
+A method that has neither form is refused, with the reason. If several tasks lag together, each pulls
+the update towards itself, and one of them may lose to another.
 
 With omega = 1 every method equals its base exactly.
 """
@@ -48,10 +48,10 @@ from mtrl.balancing.signals import Signals
 
 @dataclass(frozen=True)
 class PIOptions:
-    """Options of the layer, under the key `pi` of a method's options; see `mtrl.balancing.omega`.
+    """The options under the key `pi` of a method; see `mtrl.balancing.omega`.
 
     Attributes:
-        min_temperature: tau*, percentage points.
+        min_temperature: tau*, in percentage points.
         bound: s, the largest ratio of two omegas.
     """
 
@@ -67,7 +67,7 @@ class PIOptions:
             raise ValueError(f"`pi.bound` should be above 1. Found {self.bound}. The default is 2.")
 
     def omega(self, signals: Signals) -> Tensor:
-        """`[m]` float64, on the device of the performance."""
+        """omega, `[m]` float64, on the device of the performance."""
         return performance_weights(
             signals.performance, min_temperature=self.min_temperature, bound=self.bound
         )
@@ -83,7 +83,7 @@ def inform(base: Aggregator, options: PIOptions) -> Weighting:
     """The method `base` with performance-informed weights.
 
     Raises:
-        ValueError: no form is known that turns the method's update towards the lagging task.
+        ValueError: the method has no form that turns its update towards the task that lags.
     """
     if base.informed == "refused" or not isinstance(base, Weighting):
         raise ValueError(
@@ -94,13 +94,13 @@ def inform(base: Aggregator, options: PIOptions) -> Weighting:
 
 
 class InformedWeighting(Weighting):
-    """A weighting that favours the tasks whose performance lags; see the module.
+    """A weighting that favours the tasks whose performance lags; see the module docstring.
 
-    State: the base method's, under `base`. Scale: the base method's, times omega.
+    State: that of the base method, under `base`. Scale: that of the base method, times omega.
 
     Args:
         base: the method to inform.
-        options: of the layer.
+        options: options of omega.
     """
 
     paper = (
@@ -119,7 +119,7 @@ class InformedWeighting(Weighting):
         self.capturable = base.capturable
 
     def task_weights(self, signals: Signals) -> Tensor:
-        """`[m]`: the base method's weights times omega, or its own solution with omega."""
+        """The base method's weights times omega, or its own solution with omega, `[m]`."""
         omega = self.options.omega(signals)
         if self.base.informed == "own":
             weights = self.base.task_weights(signals.replaced(omega=omega))
@@ -134,5 +134,5 @@ class InformedWeighting(Weighting):
         return weights
 
     def observe_after(self, losses: Tensor) -> None:
-        """Passed on to the base method."""
+        """Pass the losses on to the base method."""
         self.base.observe_after(losses)

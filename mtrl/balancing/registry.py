@@ -1,4 +1,4 @@
-"""The balancing methods by name: which there are, how to make one, what its options are."""
+"""The balancing methods by name, their options, and how to build one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mtrl.plugins import load_plugin, plugin_names
 
 
 class _Methods(Mapping[str, type[Aggregator]]):
-    """Classes by name. The file `methods/NAME.py` is imported when its class is asked for."""
+    """Classes by name. Looking up NAME imports the file `methods/NAME.py`."""
 
     def __init__(self, classes: Mapping[str, str]) -> None:
         self._classes = classes
@@ -67,15 +67,15 @@ METHODS = _Methods(
 def build(
     name: str, num_tasks: int, num_shared: int, *, seed: int = 0, **options: object
 ) -> Aggregator:
-    """Make a balancing method.
+    """Build a balancing method.
 
     Args:
         name: a key of :data:`METHODS`, or of the entry-point group `mtrl.methods`.
         num_tasks: m.
         num_shared: n, the number of shared parameters.
-        seed: of the method's own random numbers.
-        **options: the method's keyword arguments; and `pi`, the options of performance-informed
-            weights over the method (`mtrl.balancing.performance_informed`), or `{}` for their defaults.
+        seed: seed of the method's random numbers.
+        **options: the method's keyword arguments. `pi` adds performance-informed weights
+            (`mtrl.balancing.performance_informed`); its value holds their options, `{}` the defaults.
 
     Raises:
         ValueError: an unknown method or option, or an option out of range.
@@ -89,7 +89,7 @@ def method_class(name: str) -> type[Aggregator]:
 
     Raises:
         ValueError: no such method; the message names the closest.
-        PluginError: the plug-in cannot be loaded, or is no method.
+        PluginError: the plug-in cannot be loaded, or is not a method.
     """
     if name in METHODS:
         return METHODS[name]
@@ -119,7 +119,7 @@ def method_options(name: str) -> dict[str, inspect.Parameter]:
 
 
 def check_options(name: str, options: dict[str, object]) -> None:
-    """Raise `ValueError` for an option that the method does not have or whose value it refuses."""
+    """Raise `ValueError` for an unknown option or a value that the method refuses."""
     own = {key: value for key, value in options.items() if key != "pi"}
     supplied = ("num_tasks", "num_shared", "seed")
     check_keywords(f"The method {name!r}", method_class(name), own, supplied=supplied)
@@ -139,17 +139,17 @@ def needs_positive_losses(name: str, options: Mapping[str, object]) -> bool:
 
 
 def reads_performance(name: str, options: Mapping[str, object]) -> bool:
-    """Whether a method with these options reads how well the tasks are doing."""
+    """Whether a method with these options reads the performance of the tasks."""
     options = {**method_class(name).example_options, **options}
     method = _make(name, method_class(name).example_tasks(options), 2, 0, options)
     return Needs.PERFORMANCE in method.needs
 
 
 def arm_name(name: str, options: Mapping[str, object]) -> str:
-    """A method as an arm of a comparison: its name, with `omega-one` where options say `omega: one`.
+    """Name of an arm of a comparison: the method's name, with `-omega-one` if `omega: one` is set.
 
-    A method with omega = 1 is the control of the same method with performance; runs and tables keep
-    the two apart.
+    A method with omega = 1 is the control of the same method with performance. Runs and tables need
+    two names for them.
     """
     return f"{name}-omega-one" if options.get("omega") == "one" else name
 

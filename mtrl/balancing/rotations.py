@@ -1,8 +1,8 @@
-"""RGB's rotations on the Gramian: rows, objective and gradient of the angles, errors of the angles.
+"""RGB's rotations, computed on the Gramian: rotated rows, inner objective, and errors of the angles.
 
-`r_i = cos(alpha_i) u_i + sin(alpha_i) w_i` for unit gradients u_i and the unit vectors w_i of the
-parts of a reference d orthogonal to them. Everything follows from the cosines of the gradients
-`[m, m]`, the products `u_i . d` `[m]` and `d . d`.
+u_i is the unit gradient of task i, d a reference vector, and w_i the unit vector along the part of d
+that is orthogonal to u_i. The rotated gradient is `r_i = cos(alpha_i) u_i + sin(alpha_i) w_i`. The
+functions need only the cosines of the gradients `[m, m]`, the products `u_i . d` `[m]`, and `d . d`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 def coefficients(
     angles: Tensor, product: Tensor, square: Tensor, alive: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """`r_i = A_i u_i + B_i d`: A, B and one over the part of d orthogonal to u_i, each `[m]`."""
+    """A, B and 1 / |part of d orthogonal to u_i|, each `[m]`, with `r_i = A_i u_i + B_i d`."""
     across = (square - product**2).clamp_min(0.0).sqrt()
     turns = alive & (across > 1e-7 * square.sqrt()) & (square > 0)
     inverse = torch.where(turns, 1.0 / across.clamp_min(1e-300), 0.0)
@@ -35,10 +35,10 @@ def angle_objective(
     alive: Tensor,
     proximity_weight: float,
 ) -> Tensor:
-    """RGB's inner objective (equation 1), a number.
+    """RGB's inner objective (equation 1), a scalar tensor.
 
-    `sum_{i<j} (1 - r_i . r_j) / (K (K - 1)) + lambda sum_i |r_i - u_i|^2 / (4 K)` over the K tasks
-    with a gradient.
+    It is `sum_{i<j} (1 - r_i . r_j) / (K (K - 1)) + lambda sum_i |r_i - u_i|^2 / (4 K)`, over the K
+    tasks whose gradient is not zero.
     """
     count = alive.sum().double()
     own, shared, inverse = coefficients(angles, product, square, alive)
@@ -80,19 +80,19 @@ def angle_gradient(
 def angle_errors(
     angles: Tensor, cosine: Tensor, product: Tensor, square: Tensor, proximity_weight: float
 ) -> dict[str, Tensor]:
-    """How far angles are from the minimum of the objective that they descend; host work.
+    """Distance of the angles from the minimum of the inner objective. It solves on the host.
 
-    With errors `e_i = alpha_i - alpha*_i` (RGB, definitions 2.5 to 2.8): `angle_gmae`, the mean of
-    `|e|`; `angle_sd_mae`, `sqrt(mean (e - gmae)^2)` as printed, although it subtracts a mean of
-    absolute values from signed errors; `angle_ocae` and `angle_ucae`, the means of the parts above
-    and below zero; `angle_mcae`, our reading, the mean of e.
+    With errors `e_i = alpha_i - alpha*_i` (RGB, definitions 2.5 to 2.8): `angle_gmae` is the mean of
+    `|e|`. `angle_sd_mae` is `sqrt(mean (e - gmae)^2)` as printed, although this subtracts a mean of
+    absolute values from signed errors. `angle_ocae` and `angle_ucae` are the means of the positive and
+    the negative parts. `angle_mcae` is the mean of e, which is our reading of the paper.
 
     Args:
         angles: `[m]`, radians.
         cosine: `[m, m]`.
         product: `u_i . d`, `[m]`.
         square: `d . d`.
-        proximity_weight: lambda of the method, whose minimum is meant.
+        proximity_weight: lambda in the objective.
     """
     cosine, product, square = (t.double().cpu() for t in (cosine, product, square))
     alive = cosine.diagonal() > 0

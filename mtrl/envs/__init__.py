@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "EnvConfig": "config",
-    "EpisodeEnv": "base",
-    "TaskEnv": "base",
+    "EpisodeEnv": "episode_env",
+    "TaskEnv": "episode_env",
     "TaskSet": "factory",
     "load_tasks": "factory",
     "make": "factory",
-    "task_names": "names",
+    "task_names": "suites",
 }
 __all__ = ["EnvConfig", "EpisodeEnv", "TaskEnv", "TaskSet", "load_tasks", "make", "task_names"]
 

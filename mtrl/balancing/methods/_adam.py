@@ -1,4 +1,4 @@
-"""Adam for a vector of task parameters, with its moments in buffers."""
+"""Adam for the parameters that a method learns, with its moments in buffers."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from torch import Tensor, nn
 
 
 class Adam(nn.Module):
-    """The optimiser inside methods that learn their weights.
+    """The optimiser of methods that learn their weights.
 
-    `torch.optim.Adam` keeps its state outside `state_dict` of a module and creates it lazily; a
-    method's state has its final shape at construction.
+    `torch.optim.Adam` creates its state at the first step and keeps it outside the module's
+    `state_dict`. A method needs its state complete at construction.
 
     Source: Kingma and Ba, ICLR 2015, Algorithm 1; weight decay is added to the gradient.
 
     Args:
         size: number of parameters.
-        learning_rate: step size.
+        learning_rate: learning rate.
         weight_decay: L2 coefficient.
-        betas: decay of the two moments.
-        epsilon: added to the root of the second moment.
+        betas: decay rates of the two moments.
+        epsilon: added to the square root of the second moment.
         limit: largest absolute value of a parameter; none by default.
     """
 

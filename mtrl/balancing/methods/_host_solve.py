@@ -1,4 +1,4 @@
-"""Solve a method's problem on the host: one copy down, one copy up, the solver's status in the log."""
+"""Call a host solver: copy the Gramian to the host, copy the weights back, log the status."""
 
 from __future__ import annotations
 
@@ -14,16 +14,20 @@ from mtrl.balancing.base import Aggregator
 from mtrl.balancing.signals import Signals
 from mtrl.balancing.solvers import Solution
 
-_UNCERTIFIED = 1e-3  # a residual above it, or none (NaN), is a failure whatever the status
+_UNCERTIFIED = 1e-3  # a larger or NaN residual counts as a failure, even if the status is `ok`
 
 
 def solve_on_host(
     method: Aggregator, gramian: Tensor, solve: Callable[[NDArray[np.float64]], Solution]
 ) -> Tensor:
-    """The weights of a host solver, `[m]`, with its status in `method.metrics`.
+    """The weights of a host solver, `[m]`; its status goes into `method.metrics`.
 
-    Where there is no row to balance (all gradients zero) the weights are 1: the plain sum of
-    nothing.
+    If all gradients are zero there is nothing to balance, and the weights are 1.
+
+    Args:
+        method: the method that asks.
+        gramian: M, `[m, m]`.
+        solve: the solver, on M in numpy float64.
     """
     return _weights(gramian, _solved(method, gramian, solve))
 
@@ -31,7 +35,7 @@ def solve_on_host(
 def solve_for_rows(
     method: Aggregator, signals: Signals, solve: Callable[[NDArray[np.float64]], Solution]
 ) -> Tensor:
-    """:func:`solve_on_host` by a solver that also gives the rows that it sums: `method.adjusted`."""
+    """As :func:`solve_on_host`; also set `method.adjusted` from the rows that the solver returns."""
     gramian = signals.gramian
     solution = _solved(method, gramian, solve)
     if signals.record and solution.rows is not None:

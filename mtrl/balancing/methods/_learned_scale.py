@@ -1,4 +1,4 @@
-"""What IMTL and IMTL-L share: scales that bring every loss to 1."""
+"""Learned scales that bring every loss to 1, for IMTL and IMTL-L."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class LossScales(Adam):
 
     Args:
         num_tasks: m.
-        learning_rate: of s.
+        learning_rate: learning rate of s.
         limit: largest absolute value of s; unbounded scales are known to overflow.
     """
 

@@ -1,4 +1,4 @@
-"""What Nash-MTL, FairGrad and PIVRG share: weights that solve `(M a)_i = (omega_i / a_i)^p`."""
+"""Base of Nash-MTL, FairGrad and PIVRG: weights a that solve `(M a)_i = (omega_i / a_i)^p`."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ BarrierSolver = Literal["newton", "device", "scipy"]
 
 
 class PowerBarrier(Weighting):
-    """The weights a solve `(M a)_i = (omega_i / a_i)^p`, where M is the Gramian.
+    """The task weights a solve `(M a)_i = (omega_i / a_i)^p`, where M is the Gramian.
 
     Args:
         exponent: p.
-        solver: `newton` on the host; `device`, the same in tensors of fixed shape; `scipy`, the
-            least squares that several releases use, for reference.
-        ridge: added to the diagonal of the cosines (not by `scipy`).
+        solver: `newton` on the host; `device`, the same with tensors of fixed shape; `scipy`, the
+            least-squares solver of several releases, for reference.
+        ridge: added to the diagonal of the matrix of cosines; `scipy` ignores it.
     """
 
     needs = Needs.GRAMIAN
@@ -51,7 +51,7 @@ class PowerBarrier(Weighting):
         self.capturable = solver == "device"
 
     def omega(self, signals: Signals) -> Tensor:
-        """`[m]` float64, positive: 1 unless the performance-informed layer gives another."""
+        """`[m]` float64, positive; 1 unless the performance-informed layer sets it."""
         if signals.omega is not None:
             return signals.omega.double()
         return torch.ones(self.num_tasks, dtype=torch.float64, device=signals.gramian.device)
@@ -75,7 +75,7 @@ class PowerBarrier(Weighting):
 def _least_squares(
     gramian: NDArray[np.float64], target: NDArray[np.float64], exponent: float
 ) -> Solution:
-    """The published solve: bounded least squares from uniform weights."""
+    """The solver of the releases: bounded least squares from uniform weights."""
     from scipy.optimize import least_squares
 
     m = len(gramian)

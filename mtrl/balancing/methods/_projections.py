@@ -1,8 +1,8 @@
-"""Gradient surgery in coefficient space: what PCGrad and GradVac do to rows, on cosines alone.
+"""The projections of PCGrad and GradVac, computed from the cosines of the gradients alone.
 
-A projected gradient is a combination of the originals, so it is kept as its coefficients. Row i of
-the matrices here belongs to task i's projected gradient, in units of its own norm; column j holds
-the coefficient of the unit gradient of task j. All rows advance at once, one partner after another.
+A projected gradient is a combination of the task gradients, so we store its coefficients. Row i of
+the matrices here describes the projected gradient of task i, divided by the norm of g_i. Column j
+holds the coefficient of the unit gradient of task j. Every step treats one partner for each row.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from mtrl.balancing.gramian import cosines, norms
 
 
 def project_conflicts(gramian: Tensor, order: Tensor) -> Tensor:
-    """PCGrad's projected unit rows: coefficients `[m, m]` of the unit gradients.
+    """PCGrad's projected unit gradients, as coefficients `[m, m]` of the unit gradients.
 
     Args:
         gramian: `[m, m]` float64.
-        order: `[m, m]`, row i the order in which task i meets the others (itself is skipped).
+        order: `[m, m]`; row i is the order in which task i meets the others. It skips itself.
     """
     cosine = cosines(gramian)
     rows = _alive_identity(gramian)
@@ -34,13 +34,16 @@ def project_conflicts(gramian: Tensor, order: Tensor) -> Tensor:
 def vaccinate(
     gramian: Tensor, order: Tensor, target: Tensor, decay: float
 ) -> tuple[Tensor, Tensor]:
-    """GradVac's rows and the targets after the step: coefficients `[m, m]`, cosines `[m, m]`.
+    """GradVac's turned unit gradients, and its target cosines after the step.
 
     Args:
         gramian: `[m, m]` float64.
         order: as in :func:`project_conflicts`.
-        target: `[m, m]`, the cosine that row i should have with gradient j at least.
+        target: `[m, m]`, the smallest cosine that row i should have with gradient j.
         decay: weight of the new cosine in the moving average of targets.
+
+    Returns:
+        Coefficients of the unit gradients `[m, m]`, and target cosines `[m, m]`.
     """
     cosine = cosines(gramian)
     alive = norms(gramian) > 0
@@ -62,9 +65,9 @@ def vaccinate(
 
 
 def row_weights(gramian: Tensor, rows: Tensor) -> Tensor:
-    """The weights `[m]` of the sum of the projected gradients, from coefficients of unit rows."""
+    """Task weights `[m]` whose combination is the sum of the projected gradients."""
     length = norms(gramian)
-    total = length @ rows  # back from unit rows, and summed over them
+    total = length @ rows  # gives each row the norm of its gradient, and sums the rows
     return torch.where(length > 0, total / length.clamp_min(1e-300), 0.0)
 
 

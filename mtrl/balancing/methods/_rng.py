@@ -1,4 +1,4 @@
-"""Random numbers from a counter: the same on every device, with a state of two integers."""
+"""Random numbers from a key and a counter: the same numbers on every device."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _MIX2 = -7723592293110705685  # 0x94D049BB133111EB
 
 
 class CounterRandom(nn.Module):
-    """Draws that depend on a key and a counter alone.
+    """Random numbers that depend only on a key and a counter.
 
-    SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) evaluated at the positions
-    `counter, counter + 1, ...`, in plain tensor arithmetic. A generator object would keep its state
-    on one device, differ between devices and stop a CUDA graph; this does none of that, and its
-    whole state is the buffers `key` and `counter`.
+    Source: SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), evaluated at the positions
+    `counter, counter + 1, ...` with tensor arithmetic. The state is the buffers `key` and `counter`.
+    A `torch.Generator` would give other numbers on another device and cannot be captured in a CUDA
+    graph.
 
     Args:
         seed: any integer.
@@ -33,7 +33,7 @@ class CounterRandom(nn.Module):
         self.register_buffer("counter", torch.zeros((), dtype=torch.int64))
 
     def uniform(self, *shape: int) -> Tensor:
-        """Numbers in (0, 1), float64; the counter advances by their count."""
+        """Uniform numbers in (0, 1), float64; the counter advances by their count."""
         size = math.prod(shape)
         position = self.counter + torch.arange(1, size + 1, device=self.counter.device)
         self.counter += size

@@ -1,4 +1,4 @@
-"""Aligned-MTL: independent component alignment."""
+"""Aligned-MTL: Independent Component Alignment for Multi-Task Learning."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from mtrl.balancing.solvers import Solution
 class AlignedMTL(Weighting):
     """Replace the gradients by the nearest orthogonal ones of equal size, and sum them.
 
-    With `M = V L V'`, the rows become `B J` for `B = sqrt(l) V L^(-1/2) V'`, whose Gramian is `l I`
-    on the span; the weights are `B 1`.
+    M = V L V' is the eigendecomposition of the Gramian. The rows become `B J` with
+    `B = sqrt(l) V L^(-1/2) V'`. Their Gramian is `l I` on the span of the gradients. The task weights
+    are `B 1`.
 
     Source: "Independent Component Alignment for Multi-Task Learning", Senushkin et al., CVPR 2023,
     https://arxiv.org/abs/2305.19000, Algorithm 1.
-    Differs from released codes: eigenvalues below rounding are left out, in float64; `reduction:
-    mean` gives TorchJD's scale. Without any gradient the weights are those of the reduction.
+    Differs from released codes: eigenvalues below float64 rounding are left out; `reduction: mean`
+    gives TorchJD's scale. If all gradients are zero, the weights are 1, or 1/m with `mean`.
     State: none. Scale: for orthogonal rows of equal norm it is the plain sum; J -> s J gives
-    d -> s d. Nearly dependent rows make the smallest eigenvalue, and with it the step, tiny.
+    d -> s d. If the rows are nearly dependent, the smallest eigenvalue is tiny, and so is the step.
     Cost: the Gramian, one eigendecomposition on the host.
 
     Args:
@@ -45,8 +46,8 @@ class AlignedMTL(Weighting):
         "2023, https://arxiv.org/abs/2305.19000"
     )
     scale = "the sum for orthogonal equal rows"
-    checked_against = "TorchJD, all three scales, authors' code"
-    differs = "sum of aligned rows (reduction: mean as TorchJD)"
+    checked_against = "TorchJD (all three scales), authors' code"
+    differs = "the sum of the aligned rows; `reduction: mean` is TorchJD's"
 
     def __init__(
         self,
@@ -86,7 +87,7 @@ def _align(gramian: NDArray[np.float64], component_scale: str) -> Solution:
     transform = np.sqrt(level) * (vectors / np.sqrt(values)) @ vectors.T
     projector = transform @ (gramian / trace) @ transform / level
     residual = float(np.abs(projector - vectors @ vectors.T).max())
-    # Rounding of the eigenvectors leaves 1e-18 on a row without gradient.
+    # Rounding of the eigenvectors gives a zero row a weight of 1e-18.
     weights = np.where(gramian.diagonal() > 0.0, transform.sum(1), 0.0)
     return Solution(weights, "ok", residual, 0, transform)
 

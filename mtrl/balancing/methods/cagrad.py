@@ -1,4 +1,4 @@
-"""CAGrad: conflict-averse gradient descent."""
+"""CAGrad: Conflict-Averse Gradient Descent for Multi-task Learning."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from mtrl.balancing.solvers import conflict_averse
 
 
 class CAGrad(Weighting):
-    """Near the mean gradient, the direction whose worst improvement over the tasks is largest.
+    """Maximise the improvement of the worst task, at a bounded distance from the mean gradient.
 
-    `max_d min_i g_i . d` subject to `|d - g_0| <= radius |g_0|`, with g_0 the mean.
+    d maximises `min_i g_i . d` subject to `|d - g_0| <= c |g_0|`, where g_0 is the mean gradient.
 
     Source: "Conflict-Averse Gradient Descent for Multi-task Learning", Liu et al., NeurIPS 2021,
     https://arxiv.org/abs/2110.14048, equation 3.
-    Differs from released codes: the level of the worst improvement is searched exactly over active
-    sets, with a duality gap (their sequential quadratic programming is up to 44 % off on tiny
-    gradients); no factor m. At a Pareto-stationary mean it returns the mean.
+    Differs from released codes: an active-set search finds the exact solution and returns a duality
+    gap (their sequential quadratic programming is up to 44 % off for tiny gradients); the direction
+    is not multiplied by m. If the mean gradient is Pareto-stationary, d is the mean.
     State: none. Scale: about the mean gradient; J -> s J gives d -> s d. radius 0 is the mean.
     Cost: the Gramian, a few active-set solves on the host.
 
     Args:
         radius: c; 0.5 in the paper and for RL, 0.4 on NYUv2 and Cityscapes.
-        rescale: divide d by `1 + c^2` (`square`, as the released code), `1 + c` (`linear`) or
-            nothing.
+        rescale: divide d by `1 + c^2` (`square`, as in the released code), by `1 + c` (`linear`), or
+            not at all (`none`).
     """
 
     needs = Needs.GRAMIAN
@@ -38,9 +38,9 @@ class CAGrad(Weighting):
         '"Conflict-Averse Gradient Descent for Multi-task Learning", Liu et al., NeurIPS '
         "2021, https://arxiv.org/abs/2110.14048"
     )
-    scale = "about the mean"
+    scale = "about that of the mean"
     checked_against = "TorchJD, scipy's SLSQP, authors' code"
-    differs = "exact level search; the mean at a stationary point"
+    differs = "exact solution; the mean gradient if that is Pareto-stationary"
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class CAGrad(Weighting):
         self.rescale = rescale
 
     def task_weights(self, signals: Signals) -> Tensor:
-        """Weights of d, `[m]`: 1/m plus the share of the correction."""
+        """Weights of d, `[m]`: 1/m plus the weights of the correction."""
         weights = solve_on_host(self, signals.gramian, lambda m: conflict_averse(m, self.radius))
         factor = {"square": 1.0 + self.radius**2, "linear": 1.0 + self.radius, "none": 1.0}
         return weights / factor[self.rescale]

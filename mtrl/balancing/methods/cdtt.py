@@ -1,4 +1,4 @@
-"""CDTT: central direction with task tension."""
+"""CDTT: Leveraging convergence behavior to balance conflicting tasks in multi-task learning."""
 
 from __future__ import annotations
 
@@ -15,29 +15,31 @@ from mtrl.balancing.solvers import unit_min_norm
 
 
 class CDTT(Weighting):
-    """EDM's direction, pulled towards the tasks that fall behind.
+    """EDM's direction d_0, pulled towards the tasks that fall behind ("task tension").
 
-    `d = d_0 + sum_i c_i (g_i - d_0) / |g_i - d_0|` with `c_i = alpha / (1 + exp(e - e delta_i)) + 1
-    - alpha` and `delta_i = zeta_i(t) / zeta_i(t - 1) + log10 loss_i`, where `zeta_i(t)` is the mean of
-    the past norms `|g_i(t - 1)| ... |g_i(t - N)|`. The ratio is 1 until there are two such means.
+    `d = d_0 + sum_i c_i (g_i - d_0) / |g_i - d_0|`, with the tension
+    `c_i = alpha / (1 + exp(e - e delta_i)) + 1 - alpha` and
+    `delta_i = zeta_i(t) / zeta_i(t - 1) + log10 loss_i`. Here e is Euler's number, and `zeta_i(t)` is
+    the mean of the past norms `|g_i(t - 1)| ... |g_i(t - N)|`. The ratio is 1 until there are two
+    such means.
 
     Source: "Leveraging convergence behavior to balance conflicting tasks in multi-task learning",
     Nakamura, Grassi and Wolf, Neurocomputing 511, 2022, https://arxiv.org/abs/2204.06698, in the
     form in which appendix A.4 of "Uniform Loss vs. Specialized Optimization: A Comparative Analysis
     in Multi-Task Learning", Gama and Grassi, 2025, https://arxiv.org/abs/2505.10347, cites it.
-    Differs: the window's length N, which is not printed, is 10 steps, as in the released code of the
-    comparison (Gabriel-SGama/UnitScal_vs_SMTOs); a window that is not full yet is averaged over what it
-    holds; a task whose gradient is d_0 itself has no tension. That code differs from the printed
-    equations, which are followed here: its window holds the current norm, it has no tension before the
-    window is full, and it turns d where it conflicts with a task. The first authors' code
-    (tiemink/MTL_TaskTensioner) was not compared.
+    Differs from the papers: they do not print N; it is 10 steps, as in the released code of the
+    comparison (Gabriel-SGama/UnitScal_vs_SMTOs). A window that is not yet full is averaged over the
+    norms it has. A task whose gradient equals d_0 has no tension. We follow the printed equations;
+    the code of the comparison differs from them: its window includes the current norm, it has no
+    tension before the window is full, and it turns d if d conflicts with a task. The first authors'
+    code (tiemink/MTL_TaskTensioner) was not compared.
     State: the past norms `[window, m]`, the last mean of past norms `[m]`, the number of steps.
-    Scale: none: the tension consists of unit vectors, so d is not homogeneous in J.
+    Scale: none. The tension is a sum of unit vectors, so d is not homogeneous in J.
     Cost: the Gramian, O(m^4) at worst on the host.
 
     Args:
-        tension: alpha in [0, 1]; 0.2, 0.6 or 1 by benchmark in the comparison.
-        window: N, past steps over which norms are averaged.
+        tension: alpha in [0, 1]; 0.2, 0.6 or 1 in the comparison, depending on the problem.
+        window: N, number of past steps over which norms are averaged.
     """
 
     needs = Needs.LOSSES | Needs.GRAMIAN
@@ -54,7 +56,7 @@ class CDTT(Weighting):
     )
     scale = "none"
     checked_against = "by hand"
-    differs = "window of 10 past norms; no turn away from conflict (released code has one)"
+    differs = "window of 10 past norms; d is not turned when it conflicts (released code does)"
 
     def __init__(
         self,
@@ -84,7 +86,7 @@ class CDTT(Weighting):
         gramian, length = signals.gramian, norms(signals.gramian)
         base = solve_on_host(self, gramian, unit_min_norm)
 
-        # Zero until there is one: a ratio of which either side is missing counts as 1.
+        # A mean is zero until there is one. A ratio with a missing side counts as 1.
         past = self.history.sum(0) / self.steps.clamp(1, self.window)
         known = (past > 0) & (self.mean_before > 0)
         growth = torch.where(known, past / self.mean_before.clamp_min(1e-300), 1.0)
@@ -96,7 +98,7 @@ class CDTT(Weighting):
         delta = growth + signals.positive_losses.log10()
         pull = self.tension * torch.sigmoid(math.e * (delta - 1.0)) + 1.0 - self.tension
         product = gramian @ base
-        # |g_i - d|^2 cancels where g_i is d; what is left below rounding is no direction.
+        # If g_i is close to d, |g_i - d|^2 cancels, and only rounding is left.
         terms = gramian.diagonal() + base @ product
         square = terms - 2.0 * product
         apart = (length > 0) & (square > 1e-12 * terms)

@@ -1,4 +1,4 @@
-"""DWA: dynamic weight average."""
+"""DWA, dynamic weight average: End-to-End Multi-Task Learning with Attention."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from mtrl.balancing.signals import Signals
 
 
 class DWA(Weighting):
-    """Tasks whose losses fall more slowly weigh more: `w = m softmax(r / T)`.
+    """Give more weight to tasks whose losses fall more slowly: `w = m softmax(r / T)`.
 
-    `r_i` is the mean loss over the last window divided by the mean over the one before.
+    r_i is the mean loss over the last window divided by the mean loss over the window before.
 
     Source: "End-to-End Multi-Task Learning with Attention", Liu, Johns and Davison, CVPR 2019,
     https://arxiv.org/abs/1803.10704, equation 7.
-    Differs from the released code: the windows follow one another, as the paper's epochs do (the
-    code slides two windows of 25 steps over a buffer that starts with ones, so that early ratios
-    are wrong); weights are 1 until two windows are complete.
+    Differs from the released code: the windows do not overlap, like the paper's epochs (the code
+    slides two windows of 25 steps over a buffer that starts with ones, so its early ratios are
+    wrong); weights are 1 until two windows are complete.
     State: the running sum and two window means `[3, m]`, and the number of steps.
     Scale: weights sum to m. Cost: one plain backward pass.
 
     Args:
-        window: steps whose losses are averaged; an epoch in the paper, 25 in released code.
+        window: number of steps whose losses are averaged; an epoch in the paper, 25 in released code.
         temperature: T; larger is more uniform. The paper uses 2.
     """
 
@@ -37,7 +37,7 @@ class DWA(Weighting):
     )
     scale = "weights sum to m"
     checked_against = "by hand, authors' code"
-    differs = "windows follow one another (released code slides them over a buffer of ones)"
+    differs = "windows do not overlap (released code slides them over a buffer of ones)"
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class DWA(Weighting):
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def task_weights(self, signals: Signals) -> Tensor:
-        """`[m]`; the current loss counts from the next step on."""
+        """w, `[m]`; the current losses count from the next step on."""
         started = self.steps >= 2 * self.window
         ratio = self.means[1] / self.means[2].clamp_min(1e-300)
         weights = self.num_tasks * (ratio / self.temperature).softmax(0)

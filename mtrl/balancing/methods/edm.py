@@ -1,4 +1,4 @@
-"""EDM: equal descent for every task."""
+"""EDM: Follow the bisector: a simple method for multi-objective optimization."""
 
 from __future__ import annotations
 
@@ -11,19 +11,18 @@ from mtrl.balancing.solvers import unit_min_norm
 
 
 class EDM(Weighting):
-    """MGDA on unit gradients: the bisector of the hull, whatever the magnitudes.
+    """MGDA on unit gradients: a direction with equal angles to the tasks, whatever their magnitudes.
 
-    With `mu` the min-norm weights of the unit gradients, `a_i = (mu_i / |g_i|) / sum_j (mu_j /
-    |g_j|)`.
+    `a_i = (mu_i / |g_i|) / sum_j (mu_j / |g_j|)`, where mu are MGDA's weights of the unit gradients.
 
     Source: "Follow the bisector: a simple method for multi-objective optimization", Katrutsa et
     al., 2020, https://arxiv.org/abs/2007.06937, as restated by Gama and Grassi in "Uniform Loss vs.
     Specialized Optimization: A Comparative Analysis in Multi-Task Learning", 2025,
     https://arxiv.org/abs/2505.10347.
-    Differs: does not, beyond an exact min-norm point. The authors' code (amkatrutsa/edm) was not
-    compared.
+    Differs from the paper: only in that the min-norm point is exact. The authors' code
+    (amkatrutsa/edm) was not compared.
     State: none. Scale: weights sum to 1; J -> s J gives d -> s d; scaling one task's gradient
-    changes the length alone. Equal angles to all tasks where all mu are positive.
+    changes only the length of d. The angles to all tasks are equal if all mu are positive.
     Cost: the Gramian, O(m^4) at worst on the host.
     """
 

@@ -1,4 +1,4 @@
-"""FairGrad: alpha-fair task gradients."""
+"""FairGrad: Fair Resource Allocation in Multi-Task Learning."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from mtrl.balancing.methods._power_barrier import BarrierSolver, PowerBarrier
 
 
 class FairGrad(PowerBarrier):
-    """Weights solve `(M a)_i = a_i^(-1/alpha)`: the gains of the tasks are shared alpha-fairly.
+    """Weights solve `(M a)_i = a_i^(-1/alpha)`: an alpha-fair division of the tasks' gains.
 
-    alpha to 0 is the plain sum, 1 is Nash-MTL, 2 is PIVRG with equal performance, and large alpha
-    approaches the largest smallest gain.
+    The limit alpha -> 0 is the plain sum, alpha = 1 is Nash-MTL, alpha = 2 is PIVRG with equal
+    performance. Large alpha approaches the direction whose smallest gain is largest.
 
     Source: "Fair Resource Allocation in Multi-Task Learning", Ban and Ji, ICML 2024,
     https://arxiv.org/abs/2402.15638, equation 5.
-    Differs from the released code: Newton's method to a certified residual (the release uses least
-    squares, and 20 steps of gradient descent for RL, which miss the solution by 0.3 to 20 times in
-    the median); no factor m.
+    Differs from the released code: we use Newton's method and certify the residual (the release uses
+    least squares, and for RL 20 steps of gradient descent, whose median error is 0.3 to 20 times the
+    solution); the direction is not multiplied by m.
     State: none. Scale: J -> s J gives d -> s^((1 - alpha) / (1 + alpha)) d.
     Cost: the Gramian, O(m^3) on the host per step.
 
     Args:
-        alpha: fairness; all released scripts use 2.
+        alpha: degree of fairness; all released scripts use 2.
         solver: `newton` on the host, `device` for CUDA graphs, or `scipy` for reference.
-        ridge: added to the diagonal of the cosines (not by `scipy`).
+        ridge: added to the diagonal of the matrix of cosines; `scipy` ignores it.
     """
 
     informed = "own"
@@ -32,7 +32,7 @@ class FairGrad(PowerBarrier):
     )
     scale = "d ~ s^((1 - alpha) / (1 + alpha))"
     checked_against = "scipy's least squares, authors' code"
-    differs = "Newton to a certificate; no factor m"
+    differs = "Newton's method with a certified residual; not multiplied by m"
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""FAMO: fast adaptive multitask optimisation."""
+"""FAMO: Fast Adaptive Multitask Optimization."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from mtrl.balancing.signals import Signals
 class FAMO(Weighting):
     """Weigh tasks so that all losses fall at the same relative rate, without per-task gradients.
 
-    `w_i = (z_i / D_i) / sum_j (z_j / D_j)` with `z = softmax(logits)` and D the losses above their
-    minima. After the optimiser's step the losses on the same batch are read again, and the logits
-    of the tasks that improved most fall by one Adam step.
+    `w_i = (z_i / D_i) / sum_j (z_j / D_j)` with `z = softmax(logits)`, where D_i is the loss of task
+    i minus its minimum. After the optimiser's step FAMO reads the losses on the same batch again. One
+    Adam step on the logits then lowers those of the tasks that improved most.
 
     Source: "FAMO: Fast Adaptive Multitask Optimization", Liu et al., NeurIPS 2023,
     https://arxiv.org/abs/2306.03792, Algorithm 1.
-    Differs from the released RL code: the normaliser divides (there it multiplies, which makes the
-    step grow as 1 / loss^2), and the losses are read again with the noise and targets of the batch.
+    Differs from the released RL code: we divide by the normaliser (the code multiplies, so its step
+    grows as 1 / loss^2), and the second reading uses the same noise and targets as the first.
     State: logits `[m]`, their moments, the log-losses before the step `[m]`, minima `[m]`.
     Scale: weights sum to 1. Cost: one plain backward pass and one more forward pass.
 
     Args:
-        learning_rate: of the logits; 0.025, or 0.01 for RL.
-        weight_decay: gamma; 0.001 on most benchmarks, 0.01 on Cityscapes and in the RL script.
-        min_losses: the lowest loss that can be reached, for all tasks or for each.
+        learning_rate: learning rate of the logits; 0.025, or 0.01 for RL.
+        weight_decay: gamma; 0.001 on most problems, 0.01 on Cityscapes and in the RL script.
+        min_losses: lowest reachable loss: one number for all tasks, or one for each.
     """
 
     needs = Needs.LOSSES | Needs.LOSSES_AFTER
@@ -73,12 +73,12 @@ class FAMO(Weighting):
 
     @classmethod
     def example_tasks(cls, options: dict[str, object]) -> int:
-        """As many tasks as there are minima."""
+        """The number of minima, or 2 if there is one for all tasks."""
         minima = options.get("min_losses", 0.0)
         return len(minima) if isinstance(minima, Sequence) else 2
 
     def task_weights(self, signals: Signals) -> Tensor:
-        """`[m]`; the losses are kept for :meth:`observe_after`."""
+        """w, `[m]`; stores the losses for :meth:`observe_after`."""
         gap = self._gap(signals.losses)
         self.log_before.copy_(gap.log())
         share = self.logits.softmax(0) / gap

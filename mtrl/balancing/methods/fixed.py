@@ -1,4 +1,4 @@
-"""Fixed weights."""
+"""Fixed weights: the control for methods that adapt their weights."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from mtrl.balancing.signals import Signals
 
 
 class Fixed(Weighting):
-    """Constant weights: the control for methods that adapt theirs.
+    """Constant weights.
 
     Source: "Uniform Loss vs. Specialized Optimization: A Comparative Analysis in Multi-Task
     Learning", Gama and Grassi, 2025, https://arxiv.org/abs/2505.10347, section 3.5: the weights of
-    a run are averaged per epoch, smoothed by an exponential mean with decay 0.9, and the last value
-    is used for a new run.
-    Differs from it: weights are normalised to sum to m unless asked otherwise, because those of
-    Nash-MTL, for instance, hold the inverse scale of the gradients.
+    a run are averaged per epoch and smoothed by an exponential mean with decay 0.9. A new run uses the
+    last value.
+    Differs from the paper: weights are normalised to sum to m unless `normalise` is false. Otherwise
+    weights of a method such as Nash-MTL would carry the inverse scale of the gradients.
     State: weights `[m]`. Scale: weights sum to m by default. Cost: one plain backward pass.
 
     Args:
-        weights: one number for each task. Training commands also take `log: metrics.jsonl` of a run
-            in its place (with `key` and `decay`), and average the weights there.
+        weights: one number for each task. Training commands also accept `log`, the `metrics.jsonl` of
+            a run, with `key` and `decay`, and average the weights in that file.
         normalise: scale the weights to sum to m.
     """
 
@@ -64,7 +64,7 @@ class Fixed(Weighting):
 
     @classmethod
     def example_tasks(cls, options: dict[str, Any]) -> int:
-        """As many tasks as there are weights."""
+        """The number of weights, or 2 if there are none."""
         return len(options.get("weights", ())) or 2
 
     def task_weights(self, signals: Signals) -> Tensor:

@@ -1,4 +1,4 @@
-"""GO4Align: group optimisation for task alignment."""
+"""GO4Align: Group Optimization for Multi-Task Alignment."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from mtrl.balancing.signals import Signals
 
 
 class GO4Align(Weighting):
-    """Weigh tasks by groups of similar risk: `w_i` is the centre of the group that `v_i` falls in.
+    """Give tasks of similar risk the same weight.
 
-    `v_i = p_i sum(losses) / loss_i`, where `p <- p exp(-rate loss)`, normalised, follows the
-    losses.
+    `v_i = p_i sum(losses) / loss_i`. The risk weights p sum to 1 and follow the losses:
+    `p <- p exp(-eta loss)`, normalised. k-means divides the values v_i into groups, and w_i is the
+    mean of the group of v_i.
 
     Source: "GO4Align: Group Optimization for Multi-Task Alignment", Shen et al., NeurIPS 2024,
     https://arxiv.org/abs/2404.06486.
-    Differs from the released code: the groups are the exact one-dimensional k-means partition by
-    dynamic programming, deterministic, instead of a seeded heuristic; fewer tasks than groups are
-    allowed; p has a floor, without which it collapses on long runs.
-    State: p `[m]`. Scale: at equal losses weights are 1; otherwise none is fixed.
+    Differs from the released code: dynamic programming finds the exact one-dimensional k-means
+    partition (the release uses a seeded heuristic); there may be fewer tasks than groups; p has a
+    floor, without which it collapses in long runs.
+    State: p `[m]`. Scale: weights are 1 if all losses are equal; otherwise there is no fixed scale.
     Cost: one plain backward pass; O(groups m^2) on the host.
 
     Args:
         groups: number of groups; the release uses 5.
-        rate: eta, of the risk weights p; the release uses 1e-4.
+        rate: eta, the step size of p; the release uses 1e-4.
         floor: smallest m p_i.
     """
 
@@ -68,7 +69,7 @@ class GO4Align(Weighting):
         self.register_buffer("risk", torch.full((num_tasks,), 1.0 / num_tasks, dtype=torch.float64))
 
     def task_weights(self, signals: Signals) -> Tensor:
-        """The centres of the tasks' groups, `[m]`."""
+        """w, `[m]`: the mean of each task's group."""
         losses = signals.positive_losses
         share = torch.softmax(self.risk.log() - self.rate * losses, 0)
         share = share.clamp_min(self.floor / self.num_tasks)
@@ -79,10 +80,14 @@ class GO4Align(Weighting):
 
 
 def group_means(values: NDArray[np.float64], groups: int) -> NDArray[np.float64]:
-    """Each value's centre in the k-means partition of numbers on a line, exact, `[m]`.
+    """Replace each value by the mean of its group in the exact k-means partition, `[m]`.
 
-    Groups of an optimal partition are intervals of the sorted values, so dynamic programming over
-    their right ends finds it.
+    In one dimension the groups of an optimal partition are intervals of the sorted values. Dynamic
+    programming over the right ends of the intervals finds it.
+
+    Args:
+        values: `[m]`.
+        groups: largest number of groups.
     """
     m, groups = len(values), min(groups, len(values))
     order = np.argsort(values, kind="stable")

@@ -1,4 +1,4 @@
-"""GradDrop: gradient sign dropout."""
+"""GradDrop: Just Pick a Sign: Optimizing Deep Multitask Models with Gradient Sign Dropout."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from mtrl.balancing.signals import Signals
 
 
 class GradDrop(Aggregator):
-    """Per coordinate, keep the gradients of one sign, drawn in proportion to its share.
+    """At each coordinate, draw a sign and keep only the gradient entries of that sign.
 
-    With `P = (1 + sum_i g_i / sum_i |g_i|) / 2`, positive entries stay with probability P and
-    negative ones with 1 - P, so that the mean over draws is the plain sum.
+    The positive sign has probability `P = (1 + sum_i g_i / sum_i |g_i|) / 2`, the negative sign
+    1 - P. The mean over draws is the plain sum.
 
     Source: "Just Pick a Sign: Optimizing Deep Multitask Models with Gradient Sign Dropout", Chen et
     al., NeurIPS 2020, https://arxiv.org/abs/2010.06808, Algorithm 1, on the shared parameters with
     `f` the identity.
-    Differs from the paper: it works on parameters, not on activations, whose per-task gradients are
-    orthogonal where tasks have their own inputs; the draws come from a checkpointed counter.
+    Differs from the paper: it works on parameters, not on activations, because per-task gradients
+    of activations are orthogonal if tasks have their own inputs; the draws come from a counter that
+    checkpoints save.
     State: a counter. Scale: J -> s J gives d -> s d.
     Cost: the matrix `[m, n]` and n random numbers.
 
     Args:
-        leak: share of every gradient that is kept whatever the draw.
+        leak: share of a dropped entry that is kept.
     """
 
     needs = Needs.MATRIX
@@ -37,9 +38,9 @@ class GradDrop(Aggregator):
         '"Just Pick a Sign: Optimizing Deep Multitask Models with Gradient Sign Dropout", '
         "Chen et al., NeurIPS 2020, https://arxiv.org/abs/2010.06808"
     )
-    scale = "the sum on average"
-    checked_against = "TorchJD, same draws, released code"
-    differs = "on parameters, not activations"
+    scale = "the sum, on average over draws"
+    checked_against = "TorchJD with the same draws, released code"
+    differs = "works on parameters, not on activations"
 
     def __init__(
         self, num_tasks: int, num_shared: int, *, seed: int = 0, leak: float = 0.0
@@ -51,7 +52,7 @@ class GradDrop(Aggregator):
         self.random = CounterRandom(seed)
 
     def direction(self, signals: Signals) -> Tensor:
-        """`[n]`; no coordinate mixes signs unless there is a leak."""
+        """d, `[n]`; without a leak no coordinate mixes signs."""
         matrix = signals.gradients.matrix()
         size = matrix.abs().sum(0)
         purity = torch.where(size > 0, 0.5 * (1.0 + matrix.sum(0) / size), 0.5)

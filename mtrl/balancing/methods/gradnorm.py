@@ -1,4 +1,4 @@
-"""GradNorm: gradient normalisation."""
+"""GradNorm: Gradient Normalization for Adaptive Loss Balancing in Deep Multitask Networks."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from mtrl.balancing.signals import Signals
 
 
 class GradNorm(Weighting):
-    """Learn weights that give every task a gradient norm fit for its pace of training.
+    """Learn weights such that tasks that train slowly get a larger gradient norm.
 
-    Minimises `sum_i |w_i n_i - target_i|` over w, with `target_i = mean(w n) r_i^alpha` held
-    constant and `r_i` the task's loss relative to its first, divided by the mean over tasks.
+    Minimises `sum_i |w_i n_i - target_i|` over w, where n_i is the norm of g_i. The target
+    `mean(w n) r_i^alpha` is held constant. r_i is the loss of task i divided by its first loss, and
+    then by the mean of these ratios over tasks.
 
     Source: "GradNorm: Gradient Normalization for Adaptive Loss Balancing in Deep Multitask
     Networks", Chen et al., ICML 2018, https://arxiv.org/abs/1711.02257, Algorithm 1.
     Differs from the paper: norms are those of the whole trunk, not of its last layer. Differs from
-    the RL code that is public: the first losses are kept (there they are overwritten at every step)
-    and the weights are renormalised. Weights are bounded below by 0.001.
+    public RL code: the first losses are kept (the code overwrites them at every step), and the weights
+    are renormalised. Weights are at least 0.001.
     State: w `[m]` and its moments, the first losses `[m]`, whether they are known.
-    Scale: weights sum to m. Cost: per-task gradients, of which only the norms are read.
+    Scale: weights sum to m. Cost: per-task gradients, although only their norms are used.
 
     Args:
-        restoring_force: alpha; 1.5 in the paper, 0.12 in a public MT10 code. 0 makes norms equal.
-        learning_rate: of w.
+        restoring_force: alpha; 1.5 in the paper, 0.12 in public MT10 code. 0 makes all norms equal.
+        learning_rate: learning rate of w.
     """
 
     needs = Needs.LOSSES | Needs.GRAMIAN
@@ -74,7 +75,7 @@ class GradNorm(Weighting):
         pace = (ratio / ratio.mean()).clamp(1e-12, 1e12) ** self.restoring_force
         scaled = weights * length
         target = scaled.mean() * pace
-        # The sign of a difference that is rounding would move the weights by a full Adam step.
+        # Otherwise the sign of a rounding error would move the weights by a full Adam step.
         away = (scaled - target).abs() > 1e-9 * scaled.mean()
         relative = length / length.mean().clamp_min(1e-300)
         gradient = torch.where(away, relative * torch.sign(scaled - target), 0.0)

@@ -1,4 +1,6 @@
-"""GradVac: gradient vaccine."""
+"""GradVac: Gradient Vaccine: Investigating and Improving Multi-task Optimization in Massively
+Multilingual Models.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +16,17 @@ from mtrl.balancing.signals import Signals
 
 
 class GradVac(Weighting):
-    """Each gradient is turned towards every other until their cosine reaches its moving average.
+    """Turn each gradient towards every other until their cosine reaches a target rho.
 
-    With targets of zero that never move it is PCGrad.
+    The target of a pair is the moving average of its cosine. With all targets fixed at zero GradVac
+    is PCGrad.
 
     Source: "Gradient Vaccine: Investigating and Improving Multi-task Optimization in Massively
     Multilingual Models", Wang et al., ICLR 2021, https://arxiv.org/abs/2010.05874, Algorithm 1, for
     the whole trunk.
-    Differs from released code: coefficients and the Gramian instead of rows; cosines are clamped,
-    where rounding past 1 gives NaN; the decay is the paper's 0.01 (LibMTL: 0.5).
+    Differs from released code: we work on the Gramian instead of the rows; cosines are clamped to
+    [-1, 1], because a rounding error beyond 1 would give NaN; the decay is the paper's 0.01
+    (LibMTL: 0.5).
     State: targets rho `[m, m]` and a counter. Scale: J -> s J gives d -> s d.
     Cost: the Gramian, O(m^4) in m steps.
 
@@ -38,7 +42,7 @@ class GradVac(Weighting):
     )
     scale = "as PCGrad"
     checked_against = "PCGrad at decay 0, target cosine, released code"
-    differs = "whole trunk; decay of the paper"
+    differs = "works on the whole trunk; the paper's decay"
 
     def __init__(
         self, num_tasks: int, num_shared: int, *, seed: int = 0, decay: float = 0.01
@@ -52,7 +56,7 @@ class GradVac(Weighting):
         self.random = CounterRandom(seed)
 
     def task_weights(self, signals: Signals) -> Tensor:
-        """Sums of the coefficients, `[m]`."""
+        """Weights of the sum of the turned gradients, `[m]`."""
         order = self.random.permutations(self.num_tasks, self.num_tasks)
         rows, targets = vaccinate(signals.gramian, order, self.targets, self.decay)
         self.targets.copy_(targets)

@@ -1,4 +1,4 @@
-"""IMTL: impartial losses and impartial gradients together."""
+"""IMTL: Towards Impartial Multi-task Learning; both of its parts, IMTL-G and IMTL-L."""
 
 from __future__ import annotations
 
@@ -12,21 +12,20 @@ from mtrl.balancing.solvers import equal_projections
 
 
 class IMTL(Weighting):
-    """IMTL-G on the gradients of losses that IMTL-L scales.
+    """Scale the losses by IMTL-L and balance their gradients by IMTL-G.
 
-    The direction is IMTL-G's, which scaling a loss does not change; the learned scales set its
-    length.
+    Scaling a loss does not change the direction of IMTL-G, so the scales s only set the length of d.
 
     Source: "Towards Impartial Multi-task Learning", Liu et al., ICLR 2021,
     https://openreview.net/forum?id=IMPnRXEWpvr, Algorithm 1.
-    Differs from released codes: as IMTL-G and IMTL-L here; IMTL-G's weights are not applied to the
-    update of the scales (as in LibMTL). LibMTL also scales heads with `exp(s)`; here they take their
-    own gradient.
+    Differs from released codes: as IMTL-G and IMTL-L do. IMTL-G's weights do not enter the update of
+    the scales (as in LibMTL). LibMTL also multiplies the gradients of heads by `exp(s)`; here they
+    are not scaled.
     State: s `[m]` and its moments. Scale: IMTL-G's weights of the scaled rows sum to 1.
     Cost: the Gramian, O(m^3) on the host.
 
     Args:
-        learning_rate: of s.
+        learning_rate: learning rate of s.
         limit: largest absolute value of s.
         negative_limit: see IMTL-G.
     """

@@ -1,4 +1,4 @@
-"""IMTL-G: impartial gradients, with equal projections on every task."""
+"""IMTL-G: Towards Impartial Multi-task Learning; the part on gradients."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ class IMTLG(Weighting):
     """The direction whose projections on all unit gradients are equal.
 
     Source: "Towards Impartial Multi-task Learning", Liu et al., ICLR 2021,
-    https://openreview.net/forum?id=IMPnRXEWpvr, equation 6, in the form `a ~ M^-1 |g|`, which is
-    the paper's without a distinguished first task.
-    Differs from released codes: dependent rows use the pseudo-inverse; where no such direction
-    exists or the weights run away, the min-norm point of the unit gradients (EDM) is taken and
-    counted as a failure. Weights may be negative down to a limit, as in the paper.
+    https://openreview.net/forum?id=IMPnRXEWpvr, equation 6, in the form `a ~ M^-1 |g|`. It is
+    equal to the paper's form, which singles out the first task.
+    Differs from released codes: dependent rows use the pseudo-inverse. If no such direction exists or
+    the weights grow without bound, the answer is EDM's, and a failure is counted. Weights may be
+    negative, as in the paper, but only down to a limit.
     State: none. Scale: weights sum to 1; J -> s J gives d -> s d; scaling one task's gradient
     leaves the direction unchanged. With two tasks it equals EDM.
     Cost: the Gramian, O(m^3) on the host.
 
     Args:
-        negative_limit: lowest scaled weight `a_i |g_i|`, as a multiple of minus their mean.
+        negative_limit: scaled weights `a_i |g_i|` must not fall below minus this many times their
+            mean.
     """
 
     needs = Needs.GRAMIAN
@@ -39,7 +40,7 @@ class IMTLG(Weighting):
     )
     scale = "weights sum to 1"
     checked_against = "TorchJD, released code"
-    differs = "EDM where no equal projection exists"
+    differs = "EDM if no direction has equal projections"
 
     def __init__(
         self, num_tasks: int, num_shared: int, *, seed: int = 0, negative_limit: float = 10.0

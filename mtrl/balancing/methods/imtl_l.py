@@ -1,4 +1,4 @@
-"""IMTL-L: impartial learning of loss scales."""
+"""IMTL-L: Towards Impartial Multi-task Learning; the part on losses."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from mtrl.balancing.signals import Signals
 
 
 class IMTLL(Weighting):
-    """Learn scales that bring every loss to 1, without favouring a task.
+    """Learn scales exp(s_i) that bring every loss to 1.
+
+    s minimises `sum_i exp(s_i) loss_i - s_i`.
 
     Source: "Towards Impartial Multi-task Learning", Liu et al., ICLR 2021,
     https://openreview.net/forum?id=IMPnRXEWpvr, equation 8, base e.
-    Differs from released code: s has an Adam of its own inside the method's state, and is bounded.
+    Differs from released code: s is bounded, and its Adam belongs to the method's state.
     State: s `[m]` and its moments. Scale: at the optimum `w_i loss_i = 1`.
     Cost: one plain backward pass.
 
     Args:
-        learning_rate: of s.
+        learning_rate: learning rate of s.
         limit: largest absolute value of s.
     """
 

@@ -1,4 +1,4 @@
-"""LS: linear scalarisation, the plain sum of the losses."""
+"""LS, linear scalarisation: the plain sum of the losses (Multitask Learning, Caruana 1997)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mtrl.balancing.signals import Signals
 
 
 class LS(Weighting):
-    """Every task weighs 1: the baseline that every other method has to beat.
+    """Every task has weight 1. This is the baseline of all other methods.
 
     Source: "Multitask Learning", Caruana, Machine Learning 28, 1997,
     https://doi.org/10.1023/A:1007379606734.

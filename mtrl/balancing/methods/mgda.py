@@ -1,4 +1,4 @@
-"""MGDA: the multiple-gradient descent algorithm."""
+"""MGDA: Multiple-gradient descent algorithm (MGDA) for multiobjective optimization."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ class MGDA(Weighting):
     Comptes Rendus Mathématique 350, 2012, https://doi.org/10.1016/j.crma.2012.03.014; "Multi-Task
     Learning as Multi-Objective Optimization", Sener and Koltun, NeurIPS 2018,
     https://arxiv.org/abs/1810.04650.
-    Differs from released codes: the point is exact (an active set with its optimality gap, where
-    they iterate to an excess of up to 98 % of |d|^2); with `normalise` the weights are those of the
-    normalised rows divided back, so the direction is their min-norm point (as in LibMTL; others
-    apply them to the rows as they are); no factor m.
+    Differs from released codes: an active-set method finds the exact point and its optimality gap
+    (their iterations end with |d|^2 up to 98 % too large). With `normalise` d is the min-norm point of
+    the normalised rows, as in LibMTL (other codes apply its weights to the original rows). The
+    direction is not multiplied by m.
     State: none. Scale: weights sum to 1 (unless normalised); J -> s J gives d -> s d. It favours
     small gradients: if `g_1 . g_2 >= |g_1|^2` then d = g_1.
     Cost: the Gramian, O(m^4) at worst on the host.
 
     Args:
-        normalise: rows are divided by nothing (`none`), their norm (`l2`), their loss (`loss`) or
-            the product of both (`loss+`) before the search.
+        normalise: divide the rows before the search by nothing (`none`), their norm (`l2`), their loss
+            (`loss`), or the product of both (`loss+`).
     """
 
     needs = Needs.GRAMIAN
@@ -45,7 +45,7 @@ class MGDA(Weighting):
     )
     scale = "weights sum to 1"
     checked_against = "TorchJD, closed form (m = 2), authors' code"
-    differs = "exact point; normalise divides back"
+    differs = "exact min-norm point, also of the normalised rows"
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""MoCo: multi-objective gradient correction."""
+"""MoCo: Mitigating Gradient Bias in Multi-objective Learning: A Provably Convergent Approach."""
 
 from __future__ import annotations
 
@@ -14,25 +14,26 @@ from mtrl.balancing.signals import Signals
 
 
 class MoCo(Aggregator):
-    """Track the gradients by moving averages Y, and the min-norm weights by projected steps.
+    """MGDA on moving averages of the gradients, one projected step at a time.
 
-    `Y <- Y - beta_t (Y - J)`, `lambda <- P(lambda - gamma_t (Y Y' + rho I) lambda)`, `d = Y'
-    lambda`.
+    Y `[m, n]` is the moving average of J, lambda `[m]` are the task weights:
+    `Y <- Y - beta_t (Y - J)`, `lambda <- P(lambda - gamma_t (Y Y' + rho I) lambda)`,
+    `d = Y' lambda`. P projects on the weights that are not negative and sum to 1.
 
     Source: "Mitigating Gradient Bias in Multi-objective Learning: A Provably Convergent Approach",
-    Fernando et al., ICLR 2023, https://arxiv.org/abs/2210.12624, Algorithm 1. Step sizes decay as
-    `t^-0.5` from LibMTL's values.
-    Differs from LibMTL: rows are the gradients themselves and P is the projection on the simplex,
-    as in the paper; `rows: loss` and `projection: softmax` are LibMTL's forms.
+    Fernando et al., ICLR 2023, https://arxiv.org/abs/2210.12624, Algorithm 1. The step
+    sizes beta_t and gamma_t start at LibMTL's values and decay as `t^-0.5`.
+    Differs from LibMTL: as in the paper, Y averages the gradients themselves, and P is the projection
+    on the simplex. `rows: loss` and `projection: softmax` are LibMTL's forms.
     State: Y `[m, n]`, lambda `[m]`, the number of steps. Scale: lambda sums to 1. The step of
-    lambda grows with the square of the gradients, so it depends on their scale.
+    lambda is quadratic in the gradients, so the method depends on their scale.
     Cost: the matrix `[m, n]`, one moving average and one Gramian of it.
 
     Args:
         tracking_rate: beta at the first step.
         weight_rate: gamma at the first step.
         regularisation: rho.
-        rows: `raw`, or `loss`: unit gradients times the absolute loss.
+        rows: what Y averages: the gradients (`raw`), or unit gradients times the absolute loss (`loss`).
         projection: `simplex` or `softmax`.
     """
 
@@ -47,7 +48,7 @@ class MoCo(Aggregator):
     )
     scale = "lambda sums to 1"
     checked_against = "MGDA in the limit, released code"
-    differs = "paper's rows and projection by default"
+    differs = "the paper's rows and projection by default, not LibMTL's"
 
     def __init__(
         self,
@@ -114,11 +115,11 @@ class MoCo(Aggregator):
 
 
 def project_on_simplex(point: Tensor) -> Tensor:
-    """The nearest point with entries that are not negative and sum to 1, `[m]`.
+    """The nearest point of the simplex (entries not negative, sum 1), `[m]`.
 
-    Source: Held, Wolfe and Crowder, Mathematical Programming 6, 1974, by sorting.
+    Source: Held, Wolfe and Crowder, Mathematical Programming 6, 1974; the form that sorts the entries.
     """
-    point = point - point.amax()  # shifting does not change the projection and saves digits
+    point = point - point.amax()  # a shift does not change the projection and avoids cancellation
     ordered = point.sort(descending=True).values
     count = torch.arange(1, len(point) + 1, dtype=point.dtype, device=point.device)
     shift = (ordered.cumsum(0) - 1.0) / count

@@ -1,4 +1,4 @@
-"""Nash-MTL: the bargaining solution of the tasks."""
+"""Nash-MTL: Multi-Task Learning as a Bargaining Game."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ class NashMTL(PowerBarrier):
 
     Source: "Multi-Task Learning as a Bargaining Game", Navon et al., ICML 2022,
     https://arxiv.org/abs/2202.01017, equation 2.
-    Differs from the released code: the equations are solved by Newton's method to a certified
-    residual (the release's sequence of conic programs is off by 4 to 40 times where gradient norms
-    differ widely, and its stopping test never holds); the direction is not clipped here. The
-    release minimises the weighted loss over all parameters; here heads take their own gradient unless
-    `head_scaling: weights` asks for it.
+    Differs from the released code: Newton's method solves the equations and certifies the residual
+    (the release solves a sequence of conic programs, which is off by 4 to 40 times if gradient norms
+    differ widely, and whose stopping test never holds). The method does not clip the direction. The
+    release minimises the weighted loss over all parameters; here the gradients of heads are not
+    weighted unless `head_scaling: weights` is set.
     State: the last weights `[m]` and the number of calls, for `update_every`.
-    Scale: `|d|^2 = m` whatever the gradients; scaling one task's gradient changes nothing.
+    Scale: `|d|^2 = m` for all gradients; scaling one task's gradient changes nothing.
     Cost: the Gramian, O(m^3) on the host per step.
 
     Args:
-        update_every: steps between solves; the last weights serve in between.
+        update_every: steps between solves; the steps between reuse the last weights.
         solver: `newton` on the host, `device` for CUDA graphs, or `scipy` for reference.
-        ridge: added to the diagonal of the cosines (not by `scipy`).
+        ridge: added to the diagonal of the matrix of cosines; `scipy` ignores it.
     """
 
     informed = "own"
@@ -36,7 +36,7 @@ class NashMTL(PowerBarrier):
     )
     scale = "|d|^2 = m"
     checked_against = "TorchJD where it converges, closed form (m = 2), authors' code"
-    differs = "Newton to a certificate; not clipped"
+    differs = "Newton's method with a certified residual; not clipped"
 
     def __init__(
         self,
@@ -60,11 +60,11 @@ class NashMTL(PowerBarrier):
 
     def task_weights(self, signals: Signals) -> Tensor:
         """The solution a, `[m]`; zero for a task whose gradient is zero."""
-        # The host looks at the counter only where it must.
+        # Reading the counter on a GPU waits for it, so read it only if `update_every` needs it.
         due = self.update_every == 1 or int(self.calls) % self.update_every == 0
         self.calls += 1
         if due:
             self.last_weights.copy_(super().task_weights(signals))
-        else:  # the same facts at every step
+        else:  # log the same metrics at every step
             self.metrics.update(solver_residual=0.0, solver_iterations=0.0, solver_failures=0.0)
         return self.last_weights.clone()

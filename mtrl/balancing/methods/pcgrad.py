@@ -1,4 +1,4 @@
-"""PCGrad: projecting conflicting gradients."""
+"""PCGrad, projecting conflicting gradients: Gradient Surgery for Multi-Task Learning."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from mtrl.balancing.signals import Signals
 
 
 class PCGrad(Weighting):
-    """Each gradient loses its component against every other that it conflicts with; the rest is
-    summed.
+    """Project each gradient on the normal plane of every gradient that it conflicts with, and sum.
 
     Source: "Gradient Surgery for Multi-Task Learning", Yu et al., NeurIPS 2020,
     https://arxiv.org/abs/2001.06782, Algorithm 1.
-    Differs from released codes: it works on coefficients and the Gramian, which is the same to
-    rounding; every task has its own random order, from the method's own checkpointed generator.
-    State: a counter. Scale: the plain sum where nothing conflicts; J -> s J gives d -> s d.
+    Differs from released codes: we work on the Gramian instead of the rows, with the same result up
+    to rounding. Every task has its own random order; the generator belongs to the method's state.
+    State: a counter. Scale: the plain sum if no gradients conflict; J -> s J gives d -> s d.
     Cost: the Gramian, O(m^3) in m steps.
     """
 
@@ -30,16 +29,16 @@ class PCGrad(Weighting):
         '"Gradient Surgery for Multi-Task Learning", Yu et al., NeurIPS 2020, '
         "https://arxiv.org/abs/2001.06782"
     )
-    scale = "the sum without conflict"
-    checked_against = "TorchJD, same order, released code"
-    differs = "coefficients instead of rows"
+    scale = "the sum if nothing conflicts"
+    checked_against = "TorchJD with the same order, released code"
+    differs = "works on the Gramian instead of the rows"
 
     def __init__(self, num_tasks: int, num_shared: int, *, seed: int = 0) -> None:
         super().__init__(num_tasks, num_shared, seed=seed)
         self.random = CounterRandom(seed)
 
     def task_weights(self, signals: Signals) -> Tensor:
-        """Sums of the projection coefficients, `[m]`."""
+        """Weights of the sum of the projected gradients, `[m]`."""
         order = self.random.permutations(self.num_tasks, self.num_tasks)
         rows = project_conflicts(signals.gramian, order)
         if signals.record:
@@ -47,5 +46,5 @@ class PCGrad(Weighting):
         return row_weights(signals.gramian, self.rescaled(rows, signals.gramian))
 
     def rescaled(self, rows: Tensor, gramian: Tensor) -> Tensor:
-        """The projected unit rows `[m, m]` as they enter the sum: here unchanged."""
+        """The projected unit rows `[m, m]` as they enter the sum; subclasses may rescale them."""
         return rows

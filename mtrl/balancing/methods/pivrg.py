@@ -1,4 +1,6 @@
-"""PIVRG: performance-informed variance reduction of gradients."""
+"""PIVRG: Revisiting Fairness in Multitask Learning: A Performance-Driven Approach for Variance
+Reduction.
+"""
 
 from __future__ import annotations
 
@@ -13,29 +15,30 @@ from mtrl.balancing.signals import Signals
 
 
 class PIVRG(PowerBarrier):
-    """Weights solve `(M a)_i = sqrt(omega_i / a_i)`; lagging tasks have a larger omega.
+    """Weights solve `(M a)_i = sqrt(omega_i / a_i)`; tasks that lag have a larger omega.
 
     Source: "Revisiting Fairness in Multitask Learning: A Performance-Driven Approach for Variance
     Reduction", Qin, Wang and Yan, CVPR 2025,
     https://openaccess.thecvf.com/content/CVPR2025/papers/Qin_Revisiting_Fairness_in_Multitask_Learning_A_Performance-Driven_Approach_for_Variance_CVPR_2025_paper.pdf,
-    equation 4 and its stationarity; omega as in `mtrl.balancing.omega`.
-    Differs from the released code: the equations are solved by Newton's method to a certified
-    residual (`solver: scipy` is the released least-squares solve, which fails silently where
-    gradient norms differ by orders of magnitude); performance carries its unit, so that fractions
-    cannot be taken for percentages; no factor m is put on the direction. At omega = 1 it equals
-    FairGrad with alpha = 2.
+    stationarity of equation 4; omega as in `mtrl.balancing.omega`.
+    Differs from the released code: Newton's method solves the equations and certifies the residual
+    (`solver: scipy` is the released least-squares solver, which fails without a message if gradient
+    norms differ by orders of magnitude). `Performance` states its unit, so fractions cannot be
+    mistaken for percentages. The direction is not multiplied by m. With omega = 1 PIVRG is FairGrad
+    with alpha = 2.
     State: none. Scale: `|d|^2 = sum sqrt(omega_i a_i)`; J -> s J gives d -> s^(-1/3) d.
     Cost: the Gramian, O(m^3) on the host per step.
 
     Args:
-        min_temperature: tau*, percentage points. The paper prints no value; released code uses 10
+        min_temperature: tau*, in percentage points. The paper prints no value; released code uses 10
             (NYUv2, CelebA), 20 (Cityscapes) or 100 (QM9).
-        bound: s, the largest ratio of two omegas. The paper prints ranges of the lower and the upper
-            bound of omega only, [0.5, 0.8] and [1.2, 2]; released code uses 2 (NYUv2, CelebA) or 1.8
+        bound: s, the largest ratio of two omegas. The paper prints only ranges of the lower and the
+            upper bound of omega, [0.5, 0.8] and [1.2, 2]; released code uses 2 (NYUv2, CelebA) or 1.8
             (Cityscapes, QM9). No values for RL are published.
-        omega: `performance`, or `one` for every task: the control that tells what performance adds.
+        omega: `performance`, or `one`. `one` sets omega to 1 for every task; it is the control that
+            shows the effect of performance.
         solver: `newton` on the host, `device` for CUDA graphs, or `scipy`, the published reference.
-        ridge: added to the diagonal of the cosines (not by `scipy`).
+        ridge: added to the diagonal of the matrix of cosines; `scipy` ignores it.
     """
 
     needs = Needs.GRAMIAN | Needs.PERFORMANCE
@@ -47,7 +50,10 @@ class PIVRG(PowerBarrier):
     )
     scale = "d ~ s^(-1/3)"
     checked_against = "scipy's least squares, closed form (orthogonal), authors' code"
-    differs = "Newton; performance carries its unit; no factor m; omega: one as control"
+    differs = (
+        "Newton's method with a certified residual; performance states its unit; not multiplied by m;"
+        " `omega: one` is the control"
+    )
 
     def __init__(
         self,
@@ -75,7 +81,7 @@ class PIVRG(PowerBarrier):
         self.bound = bound
 
     def omega(self, signals: Signals) -> Tensor:
-        """`[m]` float64: of the performance, or 1 for every task."""
+        """omega, `[m]` float64: from the performance, or 1 for every task."""
         if self.informed_by == "one":
             omega = self.metrics["omega"] = super().omega(signals)
             return omega

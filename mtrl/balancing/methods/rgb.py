@@ -1,4 +1,6 @@
-"""RGB: rotation-based gradient balancing."""
+"""RGB: Preserving Gradient Harmony: A Rotation-Based Gradient Balancing for Multi-Task Conflict
+Remedy.
+"""
 
 from __future__ import annotations
 
@@ -17,38 +19,42 @@ from mtrl.balancing.signals import Signals
 class RGB(Aggregator):
     """Rotate each unit gradient towards a moving average d of their mean, and average the results.
 
-    `r_i = cos(alpha_i) u_i + sin(alpha_i) w_i` with w_i the part of d orthogonal to u_i. The angles
-    start at 0 and take a few gradient steps on the mean conflict of the r_i, plus
-    `proximity_weight` times their mean distance from the u_i.
+    Here d `[n]` is the moving average, not the direction. u_i is the unit gradient of task i, and w_i
+    the unit vector along the part of d that is orthogonal to u_i. The rotated gradients are
+    `r_i = cos(alpha_i) u_i + sin(alpha_i) w_i`. The angles alpha_i start at 0 and take a few gradient
+    steps on the mean conflict of the r_i plus `proximity_weight` times their mean distance from the
+    u_i.
 
     Source: "Preserving Gradient Harmony: A Rotation-Based Gradient Balancing for Multi-Task
     Conflict Remedy", OpenReview, 2025, https://openreview.net/forum?id=l0QAezg8HX, Algorithm 1, and
     equation 2 for Adaptive RGB; no public code.
-    Differs: the inner loop runs on the Gramian of the rows and d, which is exact. Unpublished and
-    chosen here: the spread of the losses' changes is the population standard deviation, the number of
-    adaptive steps is rounded to the nearest, and a spread that is no number takes the most steps; the
-    inner step size 0.1, which decides the result (5 to 50 steps of it turn ten tasks by degrees at
-    most but two tasks by up to 50, where published Proximities mean 0.5 to 11), interval 1, 5 to 50
-    adaptive steps, `spread_scale` 0.1; d starts at 0; a loss of any sign divides by its absolute
-    value.
-    No descent guarantee: the paper's theorem that every task descends fails in general. For the
-    gradients (1, 0.3, 0), (1, -0.3, 0) and (-1, 0, 0.3), which have a common descent direction, the
-    result opposes the third: their cosine is -0.83 without inner steps, -0.53 after 30 and -0.47 at the
-    best angles.
-    State: d `[n]`, the losses before `[m]`, the number of steps. Scale: `|direction| <= 1`; scaling
-    gradients changes nothing.
+    Differs from the paper: the inner loop runs on the Gramian of the rows and d, which is exact. The
+    paper does not print these choices, which are ours: the inner step size is 0.1, the interval 1,
+    `spread_scale` 0.1, with 5 to 50 adaptive steps; d starts at 0; the spread of the changes of the
+    losses is the population standard deviation; the number of adaptive steps is rounded to the
+    nearest integer; a NaN spread takes the most steps; a change of a loss is divided by the absolute
+    value of the loss. The inner step size decides the result: 5 to 50 steps of 0.1 turn ten tasks by
+    a few degrees at most but two tasks by up to 50 degrees, and the published Proximities mean 0.5 to
+    11 degrees.
+    No descent guarantee: the paper's theorem that every task descends fails in general. The gradients
+    (1, 0.3, 0), (1, -0.3, 0) and (-1, 0, 0.3) have a common descent direction, but the result opposes
+    the third. The cosine between them is -0.83 without inner steps, -0.53 after 30 steps and -0.47 at
+    the best angles.
+    State: d `[n]`, the last losses `[m]`, the number of steps. Scale: the direction has length at
+    most 1; scaling gradients changes nothing.
     Cost: the Gramian, m products with d, O(m^2) per inner step.
 
     Args:
-        decay: mu, of d.
-        inner_steps: gradient steps on the angles; 5, 30 or 50 by benchmark. 0 is the mean of units.
-        inner_rate: their size.
+        decay: mu, decay of the moving average d.
+        inner_steps: number of gradient steps on the angles; 5, 30 or 50 in the paper, depending on the
+            problem. With 0 the result is the mean of the unit gradients.
+        inner_rate: step size of these steps.
         proximity_weight: lambda.
-        interval: rotate at every so many steps.
-        adaptive: choose the inner steps by the spread of the relative changes of the losses.
+        interval: steps between rotations.
+        adaptive: choose the number of inner steps from the spread of the relative changes of the losses.
         min_steps: fewest adaptive inner steps.
         max_steps: most adaptive inner steps.
-        spread_scale: k_std, the spread at which half of the range is used.
+        spread_scale: k_std, the spread at which the number of steps is half-way between both ends.
     """
 
     needs = Needs.GRAMIAN | Needs.PRODUCTS
@@ -58,8 +64,8 @@ class RGB(Aggregator):
         'Conflict Remedy", OpenReview, 2025, https://openreview.net/forum?id=l0QAezg8HX'
     )
     scale = "|d| <= 1"
-    checked_against = "its algorithm in coordinates with autograd"
-    differs = "inner loop on the Gramian; inner rate 0.1, unpublished"
+    checked_against = "its algorithm on the rows, with autograd"
+    differs = "inner loop on the Gramian; inner rate 0.1 is our choice"
 
     def __init__(
         self,
@@ -123,7 +129,7 @@ class RGB(Aggregator):
         cosine = cosines(gramian)
         count = alive.sum().clamp_min(1)
 
-        # y / |y| for y the mean of the units; its length is in the cosines.
+        # y / |y|, where y is the mean of the unit gradients. Its length follows from the cosines.
         total = (alive.double() @ cosine @ alive.double()).clamp_min(0.0).sqrt()
         mean_weights = torch.where(total > 1e-7, inverse / total.clamp_min(1e-300), 0.0)
         mean_unit = gradients.combine(mean_weights)
@@ -134,7 +140,7 @@ class RGB(Aggregator):
         square = reference.double().square().sum()
         angles = self._angles(cosine, product, square, alive, self._inner_steps(signals))
         own, shared, _ = coefficients(angles, product, square, alive)
-        # Renormalised: rows parallel to d have no orthogonal part and keep their unit gradient.
+        # Renormalise: rows parallel to d have no orthogonal part and keep their unit gradient.
         size = (own**2 + 2.0 * own * shared * product + shared**2 * square).clamp_min(1e-300).sqrt()
         own, shared = own / size, shared / size
         self.steps += 1
@@ -151,7 +157,7 @@ class RGB(Aggregator):
         return rotated + (shared.sum() / count).to(rotated.dtype) * reference
 
     def _inner_steps(self, signals: Signals) -> Tensor:
-        """Number of inner steps now; zero between intervals."""
+        """The number of inner steps at this step; zero between rotations."""
         steps = torch.full_like(self.steps, self.inner_steps)
         if self.adaptive:
             losses = signals.losses.double()
@@ -170,7 +176,7 @@ class RGB(Aggregator):
         self, cosine: Tensor, product: Tensor, square: Tensor, alive: Tensor, steps: Tensor
     ) -> Tensor:
         angles = torch.zeros_like(product)
-        # Fixed shapes: every step is computed and those past `steps` change nothing.
+        # For CUDA graphs all steps are computed; those past `steps` change nothing.
         for step in range(self.max_steps if self.adaptive else self.inner_steps):
             gradient = angle_gradient(angles, cosine, product, square, alive, self.proximity_weight)
             moved = (angles - self.inner_rate * gradient).clamp(0.0, 0.5 * math.pi)

@@ -1,4 +1,4 @@
-"""RI-PCGrad: PCGrad with the projected gradients rescaled."""
+"""RI-PCGrad: PCGrad with the projected gradients rescaled; no paper describes it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from mtrl.balancing.methods.pcgrad import PCGrad
 
 
 class RIPCGrad(PCGrad):
-    """PCGrad, with every projected gradient brought back to its original norm before the sum.
+    """PCGrad, but every projected gradient is scaled to its original norm before the sum.
 
     Source: our reading of one sentence about RI-PCGrad in "Preserving Gradient Harmony: A
     Rotation-Based Gradient Balancing for Multi-Task Conflict Remedy", OpenReview, 2025,
     https://openreview.net/forum?id=l0QAezg8HX (a rescaling step keeps the information on magnitudes
-    after the projection); no formula or code is public, so no fidelity to the original is claimed.
-    Differs: unknown. A gradient that projection leaves without length stays zero.
+    after the projection). No formula or code is public, so it may differ from the original.
+    A gradient that the projection makes zero stays zero.
     State: a counter. Scale: each term has the norm of its gradient; J -> s J gives d -> s d.
     Cost: the Gramian, O(m^3) in m steps.
     """
@@ -26,13 +26,13 @@ class RIPCGrad(PCGrad):
         'Gradient Balancing for Multi-Task Conflict Remedy", OpenReview, 2025, '
         "https://openreview.net/forum?id=l0QAezg8HX"
     )
-    scale = "norms of rows kept"
+    scale = "each row keeps its norm"
     checked_against = "by hand"
-    differs = "our reading: no formula is public"
+    differs = "unknown: no formula is public"
 
     def rescaled(self, rows: Tensor, gramian: Tensor) -> Tensor:
-        """The projected rows with length 1, or 0 where projection left nothing."""
+        """The projected rows with length 1, or 0 if the projection made them zero."""
         length = ((rows @ cosines(gramian)) * rows).sum(1).clamp_min(0.0).sqrt()
-        # Below the root of rounding a length is noise, and so is its direction.
+        # A length below the square root of the rounding error has no reliable direction.
         scale = torch.where(length > 1e-7, 1.0 / length.clamp_min(1e-300), 0.0)
         return rows * scale[:, None]

@@ -1,4 +1,4 @@
-"""RLW: random loss weighting."""
+"""RLW: Reasonable Effectiveness of Random Weighting: A Litmus Test for Multi-Task Learning."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from mtrl.balancing.signals import Signals
 
 
 class RLW(Weighting):
-    """Weights drawn afresh at every step, whatever the losses: a control for all weightings.
+    """Draw new random weights at every step. This is a control for all loss weightings.
 
     Source: "Reasonable Effectiveness of Random Weighting: A Litmus Test for Multi-Task Learning",
     Lin et al., TMLR 2022, https://arxiv.org/abs/2111.10603, softmax of normals; Dirichlet(1, ...,
     1) after "Uniform Loss vs. Specialized Optimization: A Comparative Analysis in Multi-Task
     Learning", Gama and Grassi, 2025, https://arxiv.org/abs/2505.10347.
-    Differs from the released code: the numbers come from the method's own checkpointed generator.
-    State: a counter. Scale: weights sum to 1, so a step is 1/m of the plain sum's on average.
+    Differs from the released code: the random generator belongs to the method's state.
+    State: a counter. Scale: weights sum to 1, so the mean step is 1/m of the plain sum's.
     Cost: one plain backward pass.
 
     Args:
-        distribution: `normal`, the softmax of standard normals, or `dirichlet`, uniform on the
-            simplex, which is more spread.
+        distribution: `normal`, the softmax of standard normal numbers, or `dirichlet`, the uniform
+            distribution on the simplex, which has a larger variance.
     """
 
     needs = Needs.NOTHING
@@ -36,7 +36,7 @@ class RLW(Weighting):
     )
     scale = "weights sum to 1"
     checked_against = "moments, authors' code"
-    differs = "own generator; Dirichlet as an option"
+    differs = "its own random generator; Dirichlet as an option"
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""SAM-GS: gradient similarity surgery with momentum."""
+"""SAM-GS: Gradient Similarity Surgery in Multi-Task Deep Learning."""
 
 from __future__ import annotations
 
@@ -14,34 +14,37 @@ from mtrl.balancing.signals import Signals
 
 
 class SAMGS(Aggregator):
-    """Equalise the gradients where their magnitudes differ, otherwise weigh them by momentum.
+    """Equalise the gradients if their magnitudes differ; otherwise weigh them by momentum.
 
-    With magnitude similarities `psi_ij = 2 |g_i||g_j| / (|g_i|^2 + |g_j|^2)` and their mean (or
-    minimum) Psi, first moments m_i of the rows and h of `(1 - Psi)^2`, both bias-corrected:
-    `d = sum_i (mean norm / |g_i|) g_i` if Psi < threshold, else `d = sum_i |m_i| g_i / sqrt(h)`,
-    where `|m_i|` is element-wise.
+    The magnitude similarity of a pair is `psi_ij = 2 |g_i||g_j| / (|g_i|^2 + |g_j|^2)`, and Psi is
+    the mean (or minimum) over pairs. m_i is the moving average of g_i, and h that of `(1 - Psi)^2`,
+    both with bias correction.
+    If Psi < threshold, `d = sum_i (mean norm / |g_i|) g_i`; otherwise
+    `d = sum_i |m_i| g_i / sqrt(h)`, where `|m_i|` is element-wise.
 
     Source: "Gradient Similarity Surgery in Multi-Task Deep Learning", Borsani et al., 2025,
     https://arxiv.org/abs/2506.06130, Algorithm 1 and section 5.3.
-    Differs from the authors' code: one state per component instead of one for critic, actor and
-    temperature; first moments start at 0, not 1; zero rows are left out instead of making NaN; the
-    direction is not multiplied by m. Differs from Algorithm 1: it prints a second epsilon, under the
-    root with h, which is left out as in the code (h is never below epsilon / (1 - beta2), so the step
-    changes by 0.5 % at most with beta2 = 0.99, by 5 % with 0.9). `similarity: mean` is the mean over
-    pairs i < j as in the code; `paper_mean` is the printed mean over all i, j, which is at least 1/m;
-    `min` is section 5.3's choice for RL, in the trigger and in h; with `h_similarity: mean` only in the
-    trigger, as in the authors' RL code.
+    Differs from the authors' code: critic and actor each have their own state (the code has one for
+    critic, actor and temperature); first moments start at 0, not at 1; zero rows are left out (in the
+    code they give NaN); the direction is not multiplied by m.
+    Differs from Algorithm 1: it prints a second epsilon, added to h under the root. The code leaves it
+    out, and so do we. h is never below epsilon / (1 - beta2), so this changes the step by 0.5 % at
+    most with beta2 = 0.99, and by 5 % with 0.9.
+    The forms of Psi: `similarity: mean` is the mean over pairs i < j, as in the code. `paper_mean` is
+    the printed mean over all i, j, which is at least 1/m. `min` is the choice of section 5.3 for RL,
+    both for the threshold and for h. With `h_similarity: mean` it is used for the threshold only, as
+    in the authors' RL code.
     State: first moments `[m, n]`, h, and the number of steps.
-    Scale: linear in J when equalising, quadratic in the momentum branch.
+    Scale: linear in J if the gradients are equalised, quadratic in the momentum branch.
     Cost: the Gramian, and a few passes over the matrix `[m, n]` and its moments.
 
     Args:
-        threshold: gamma, similarity below which to equalise; the authors' best is 0.9.
-        beta1: decay of the rows' first moment.
+        threshold: gamma; below this similarity the gradients are equalised. The authors' best is 0.9.
+        beta1: decay of the first moments of the rows.
         beta2: decay of h; 0.99 for RL and CelebA, 0.9 for NYUv2 and Cityscapes.
         epsilon: added to h at every step, inside the recursion.
-        similarity: `mean`, `paper_mean` or `min`.
-        h_similarity: `same` as `similarity`, or `mean`.
+        similarity: form of Psi for the threshold: `mean`, `paper_mean` or `min`.
+        h_similarity: form of Psi for h: the `same`, or `mean`.
     """
 
     needs = Needs.GRAMIAN | Needs.MATRIX
@@ -50,11 +53,11 @@ class SAMGS(Aggregator):
         '"Gradient Similarity Surgery in Multi-Task Deep Learning", Borsani et al., 2025,'
         " https://arxiv.org/abs/2506.06130"
     )
-    scale = "linear or quadratic by branch"
+    scale = "linear in J if equalised, otherwise quadratic"
     checked_against = "its recursion by hand, authors' code"
     differs = (
-        "similarity is the mean over i < j as in the code, printed over all i, j; no second epsilon;"
-        " moments start at 0; one state per component"
+        "mean similarity over i < j as in the code (printed: over all i, j); no second epsilon;"
+        " moments start at 0; critic and actor have their own states"
     )
 
     def __init__(
@@ -96,7 +99,7 @@ class SAMGS(Aggregator):
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def direction(self, signals: Signals) -> Tensor:
-        """`[n]`; the branch is a select, so that the method has no host work."""
+        """d, `[n]`; both branches are computed and one is selected, so the host need not wait."""
         length = norms(signals.gramian)
         psi = _similarities(length)
         trigger = _reduce(psi, length, self.similarity)
@@ -137,7 +140,7 @@ def _similarities(length: Tensor) -> Tensor:
 
 
 def _reduce(psi: Tensor, length: Tensor, kind: str) -> Tensor:
-    """Mean or minimum over the pairs of tasks with a gradient; 1 where there is no pair."""
+    """Mean or minimum over the pairs of tasks with a gradient; 1 if there is no pair."""
     m = len(length)
     alive = length > 0
     pairs = alive[:, None] & alive[None, :]

@@ -1,4 +1,4 @@
-"""SI: scale-invariant loss, the sum of logarithms."""
+"""SI, scale-invariant loss: the sum of the logarithms of the losses."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from mtrl.balancing.signals import Signals
 
 
 class SI(Weighting):
-    """Descend `sum_i log loss_i`: each task weighs the inverse of its loss.
+    """Minimise `sum_i log loss_i`: the weight of a task is the inverse of its loss.
 
     Source: the scale-invariant baseline of "Multi-Task Learning as a Bargaining Game", Navon et
     al., ICML 2022, https://arxiv.org/abs/2202.01017, section 6.
     Differs from the released code: a loss below 1e-12 counts as 1e-12 instead of giving infinity.
-    State: none. Scale: `w_i loss_i = 1`; a loss times any constant leaves the direction unchanged.
+    State: none. Scale: `w_i loss_i = 1`; multiplying a loss by a constant does not change the direction.
     Cost: one plain backward pass.
     """
 

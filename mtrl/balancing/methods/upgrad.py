@@ -1,4 +1,4 @@
-"""UPGrad: unconflicting projection of gradients."""
+"""UPGrad: Jacobian Descent for Multi-Objective Optimization."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from mtrl.balancing.solvers import dual_cone_weights
 
 
 class UPGrad(Weighting):
-    """Project every gradient on the cone of directions that conflict with no task, and average.
+    """Project each gradient on the cone of directions that conflict with no task, and average them.
 
     Source: "Jacobian Descent for Multi-Objective Optimization", Quinton and Rey, 2024,
     https://arxiv.org/abs/2406.16232, equation 3.
-    Differs from TorchJD: the quadratic programs are solved exactly by active sets on the cosines,
-    so there is no absolute regularisation and the method is homogeneous.
-    State: none. Scale: the mean where nothing conflicts; J -> s J gives d -> s d. No task's loss
+    Differs from TorchJD: active sets on the cosines solve the quadratic programs exactly. So there is
+    no absolute regularisation, and the method is homogeneous in J.
+    State: none. Scale: the mean if no gradients conflict; J -> s J gives d -> s d. No task's loss
     increases to first order.
     Cost: the Gramian, m quadratic programs on the host.
     """
@@ -29,7 +29,7 @@ class UPGrad(Weighting):
         '"Jacobian Descent for Multi-Objective Optimization", Quinton and Rey, 2024, '
         "https://arxiv.org/abs/2406.16232"
     )
-    scale = "the mean without conflict"
+    scale = "the mean if nothing conflicts"
     checked_against = "TorchJD, brute force over faces, released code"
     differs = "no absolute regularisation"
 

@@ -1,4 +1,4 @@
-"""UW: uncertainty weighting."""
+"""UW: Multi-Task Learning Using Uncertainty to Weigh Losses for Scene Geometry and Semantics."""
 
 from __future__ import annotations
 
@@ -11,22 +11,21 @@ from mtrl.balancing.signals import Signals
 
 
 class UW(Weighting):
-    """Learn `s_i` in `sum_i (exp(-s_i) loss_i + s_i) / 2`, where `exp(s_i)` is a task's noise.
+    """Learn the noise variance exp(s_i) of each task: minimise `sum_i (exp(-s_i) loss_i + s_i) / 2`.
 
     Source: "Multi-Task Learning Using Uncertainty to Weigh Losses for Scene Geometry and
     Semantics", Kendall, Gal and Cipolla, CVPR 2018, https://arxiv.org/abs/1705.07115, equation 7
     with s = log sigma^2.
-    Differs from the released code: s has an Adam of its own inside the method's state instead of a
-    group in the model's optimiser; s is bounded by `limit`. The classification form without the
-    factor 1/2 is not distinguished.
-    State: s `[m]` and its moments. Scale: at the optimum `w_i loss_i = 1/2`. A loss below zero has
-    no
-    optimum: its s falls to the bound, which is why the method is kept to positive losses.
+    Differs from the released code: the Adam of s belongs to the method's state (there s is a group of
+    the model's optimiser); s is bounded by `limit`. Classification and regression losses have the same
+    form; the paper's form for classification has no factor 1/2.
+    State: s `[m]` and its moments. Scale: at the optimum `w_i loss_i = 1/2`. A negative loss has no
+    optimum: its s falls to the bound. Therefore the method requires positive losses.
     Cost: one plain backward pass.
 
     Args:
-        learning_rate: of s; 0.025 in released code for supervised problems, 0.01 for MT10.
-        initial: s at the start; 0, or -0.5 in LibMTL.
+        learning_rate: learning rate of s; 0.025 in released code for supervised problems, 0.01 for MT10.
+        initial: initial value of s; 0, or -0.5 in LibMTL.
         limit: largest absolute value of s.
     """
 
@@ -40,7 +39,7 @@ class UW(Weighting):
     )
     scale = "w_i loss_i = 1/2 at the optimum"
     checked_against = "torch's Adam on the objective, released code"
-    differs = "own Adam; s is bounded"
+    differs = "its own Adam; s is bounded"
 
     def __init__(
         self,

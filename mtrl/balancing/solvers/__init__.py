@@ -1,8 +1,8 @@
-"""The small convex problems on the Gramian `[m, m]`.
+"""Solvers of the small convex problems on the Gramian `[m, m]`.
 
-Host solvers work in float64 and never raise: each returns its solution with a status and a residual
-that certifies it, and a caller logs both. The device solver has fixed shapes and a fixed number of
-iterations, for CUDA graphs, and agrees with its host version.
+Host solvers work in float64 and never raise. Each returns its solution with a status and a residual
+that certifies it, and the caller logs both. The device solver has fixed shapes and a fixed number of
+iterations, so that a CUDA graph can capture it. It agrees with its host version.
 """
 
 from mtrl.balancing.solvers.angular import equal_projections, unit_min_norm

@@ -1,4 +1,4 @@
-"""Directions chosen by angles: equal projections (IMTL-G), the shortest hull of units (EDM)."""
+"""Directions that depend on angles only: equal projections (IMTL-G), min-norm point of units (EDM)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mtrl.balancing.solvers.solution import Array, Solution, scaled_cosines
 
 
 def unit_min_norm(gramian: Array) -> Solution:
-    """EDM: the min-norm point of the unit gradients as weights of the gradients, which sum to 1."""
+    """EDM: task weights of the min-norm point of the unit gradients, scaled to sum to 1."""
     used, norm, cosines = scaled_cosines(gramian)
     weights = np.zeros(len(gramian))
     if len(used) == 0:
@@ -23,10 +23,10 @@ def unit_min_norm(gramian: Array) -> Solution:
 def equal_projections(gramian: Array, negative_limit: float) -> Solution:
     """IMTL-G: weights that sum to 1 whose direction has equal projections on all unit gradients.
 
-    Solves `C v = 1` on the cosines, `a_i = v_i / |g_i|`. Where no such direction exists (dependent
-    rows), where the weights cannot be normalised, or where a scaled weight falls below
-    `-negative_limit` times the mean, the answer is :func:`unit_min_norm` with the status
-    `stationary`.
+    Solves `C v = 1` for the matrix of cosines C; the weights are `a_i = v_i / |g_i|`. The answer is
+    that of :func:`unit_min_norm`, with status `stationary`, if no such direction exists (dependent
+    rows), if the weights cannot be normalised, or if a scaled weight is below `-negative_limit` times
+    the mean.
     """
     used, norm, cosines = scaled_cosines(gramian)
     weights = np.zeros(len(gramian))

@@ -1,4 +1,4 @@
-"""The power-barrier family: Nash-MTL, FairGrad, PIVRG. Host code, float64, no exceptions."""
+"""Solver of the power-barrier family: Nash-MTL, FairGrad, PIVRG. Host code; it never raises."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from scipy.linalg import get_lapack_funcs
 
 from mtrl.balancing.solvers.solution import Array, Solution, scaled_cosines
 
-MAX_SCALED = 1e6  # cap on scaled weights, about 1 for orthogonal tasks: near-opposed ones
-# numpy's solve costs three times more on matrices of this size.
+MAX_SCALED = 1e6  # cap on scaled weights: about 1 for orthogonal tasks, huge for opposed ones
+# numpy's solver takes three times as long on matrices of this size.
 _solve_positive: Callable[..., Any] = get_lapack_funcs("posv", dtype=np.float64)  # type: ignore
 
 
@@ -27,19 +27,18 @@ def power_barrier(
 ) -> Solution:
     """Solve `(M a)_i = c_i a_i^(-p)` for `a > 0` by a scaled, damped Newton method.
 
-    The equations are the stationarity of the strictly convex `a'Ma / 2 - sum_i c_i phi_p(a_i)` with
-    `phi_1 = log` and `phi_p(a) = a^(1-p) / (1-p)`. The family holds Nash-MTL (c = 1, p = 1),
-    FairGrad (c = 1, p = 1/alpha) and PIVRG (c = sqrt(omega), p = 1/2). A solution exists unless
-    zero lies in the convex hull of the gradients; then the weights are bounded and the status says
-    `capped`.
+    The solution minimises the strictly convex `a'Ma / 2 - sum_i c_i phi_p(a_i)`, where `phi_1 = log`
+    and `phi_p(a) = a^(1-p) / (1-p)`. The family contains Nash-MTL (c = 1, p = 1), FairGrad (c = 1,
+    p = 1/alpha) and PIVRG (c = sqrt(omega), p = 1/2). If zero lies in the convex hull of the gradients
+    there is no solution: the weights are bounded and the status is `capped`.
 
     Args:
         gramian: M, `[m, m]`.
         target: c, `[m]`, positive.
         exponent: p, positive.
-        ridge: added to the diagonal of the matrix of cosines, which it bounds away from singular.
+        ridge: added to the diagonal of the matrix of cosines, so that it is not singular.
         tolerance: relative residual at which to stop.
-        max_iterations: bound on Newton steps.
+        max_iterations: largest number of Newton steps.
     """
     m, p = len(gramian), exponent
     used, norm, cosines = scaled_cosines(gramian)
@@ -47,8 +46,8 @@ def power_barrier(
     if len(used) == 0:
         return Solution(weights, "empty", 0.0, 0)
 
-    # Work on cosines C and scaled weights b = a * norm, so that scales cannot spoil the arithmetic:
-    # C b = c~ b^(-p) with c~ = c norm^(p-1), divided by its geometric mean.
+    # Work on cosines C and scaled weights b = a * norm, so that large and small norms do not lose
+    # digits: C b = c~ b^(-p) with c~ = c norm^(p-1), divided by its geometric mean.
     log_target = np.log(target[used]) + (p - 1.0) * np.log(norm)
     log_scale = float(log_target.sum()) / len(used)
     c = np.exp(log_target - log_scale)
@@ -57,13 +56,13 @@ def power_barrier(
         system = cosines.copy()
         system.flat[:: len(used) + 1] = 1.0 + ridge
 
-    b = c ** (1.0 / (1.0 + p))  # its geometric mean is 1, as c's
+    b = c ** (1.0 / (1.0 + p))  # its geometric mean is 1, like that of c
     with np.errstate(all="ignore"):
         b = _start(system, c, p, b)
         b, status, iterations = _newton(system, c, p, b, tolerance, max_iterations)
         largest = float(b.max())
         if largest > MAX_SCALED:
-            # The direction of d is kept: bounding single weights would turn it at random.
+            # Scale all weights: bounding single weights would change the direction.
             b, status = b * (MAX_SCALED / largest), "capped"
         residual = float(np.abs(b**p * (cosines @ b) / c - 1.0).max())
         weights[used] = b * (math.exp(log_scale / (1.0 + p)) / norm)
@@ -75,8 +74,8 @@ def power_barrier(
 def _start(system: Array, c: Array, p: float, orthogonal: Array) -> Array:
     """The best of three guesses, each scaled to the minimum along its ray.
 
-    They are exact for orthogonal gradients, for equal ones, and close where zero is nearly in the
-    convex hull and the solution lies along the smallest eigenvector.
+    The first is exact for orthogonal gradients, the second for equal gradients. The third is close if
+    zero is nearly in the convex hull, where the solution lies along the smallest eigenvector.
     """
     guesses = [orthogonal]
     if p >= 0.25:
@@ -84,7 +83,7 @@ def _start(system: Array, c: Array, p: float, orthogonal: Array) -> Array:
     _, hull, failed = _solve_positive(system, c)
     if not failed and (p <= 1.0 or hull.min() > 0.0):  # a negative entry gives NaN below
         guesses.append(hull)
-    # All guesses in one product each: on matrices of this size the number of calls is the cost.
+    # One product for all guesses: on matrices of this size the number of calls is the cost.
     rays = np.array(guesses)
     curvatures = (rays @ system @ rays.T).diagonal().tolist()
     masses = (rays ** (1.0 - p) @ c).tolist()
@@ -110,8 +109,8 @@ def _newton(
 ) -> tuple[Array, str, int]:
     """The minimiser of `b'Cb / 2 - sum_i c_i phi_p(b_i)` from a start b.
 
-    A full step is taken wherever it halves the violation, which near the minimum it does; elsewhere
-    the objective decides how much of it.
+    If a full step halves the violation it is taken; near the minimum this is so. Otherwise a line
+    search on the objective decides the length.
     """
     hessian = np.empty_like(system)
     diagonal = hessian.reshape(-1)[:: len(b) + 1]
@@ -137,18 +136,18 @@ def _newton(
 
 
 def _evaluate(system: Array, c: Array, p: float, b: Array) -> tuple[Array, Array, float]:
-    """The gradient in log b; the barrier's share of it; a bound on the largest relative violation."""
+    """Gradient in log b, the barrier's part of it, and a bound on the largest relative violation."""
     pull = c * b ** (1.0 - p)
     gradient = b * (system @ b) - pull
     relative = gradient / pull
-    return gradient, pull, math.sqrt(relative @ relative)  # at half the price of the maximum
+    return gradient, pull, math.sqrt(relative @ relative)  # half the time of the maximum
 
 
 def _search(
     system: Array, c: Array, p: float, b: Array, gradient: Array, violation: float, step: Array
 ) -> tuple[Array, str]:
-    """The point along a step in log b that lowers the objective enough, or why there is none."""
-    # The products cancel near stationary points; below their rounding nothing improves.
+    """The point along a step in log b that lowers the objective enough, or a status if there is none."""
+    # The products cancel near stationary points; below their rounding error no step improves.
     rounding = 2e-16 * len(b) ** 0.5 * b * (np.abs(system) @ b)
     if violation < 1e-4 and (np.abs(gradient) < rounding).all():
         return b, "floor"

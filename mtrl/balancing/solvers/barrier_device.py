@@ -1,4 +1,4 @@
-"""The power-barrier solver for a CUDA graph: fixed shapes and iterations, no look by the host."""
+"""The power-barrier solver for CUDA graphs: fixed shapes, fixed iterations, no read by the host."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mtrl.balancing.gramian import cosines, norms
 from mtrl.balancing.solvers.barrier import MAX_SCALED
 from mtrl.balancing.solvers.solution import ZERO_ROW
 
-_LONGEST = 3.0  # change of log b in a step
+_LONGEST = 3.0  # largest change of log b in a step
 
 
 def power_barrier_on_device(
@@ -22,16 +22,16 @@ def power_barrier_on_device(
 ) -> tuple[Tensor, Tensor]:
     """Solve `(M a)_i = c_i a_i^(-p)`: :func:`mtrl.balancing.solvers.power_barrier` in tensors only.
 
-    The same scaling and Newton steps in log b; in place of a line search no step changes an entry of
-    log b by more than 3, which converges on everything that the tests know, nearly opposed gradients
-    included. Zero rows are decoupled instead of removed, which keeps the shapes.
+    Scaling and Newton steps in log b are the same. There is no line search; instead no step changes an
+    entry of log b by more than 3. This converges in all tests, also for nearly opposed gradients. Zero
+    rows are decoupled instead of removed, to keep the shapes.
 
     Args:
         gramian: M, `[m, m]` float64.
         target: c, `[m]`, positive.
         exponent: p, positive.
         ridge: added to the diagonal of the matrix of cosines.
-        iterations: Newton steps; 8 do for gradients without near-opposition.
+        iterations: number of Newton steps; 8 are enough unless gradients are nearly opposed.
 
     Returns:
         `(weights [m], residual)`, finite; zero weights for zero rows.
@@ -53,7 +53,7 @@ def power_barrier_on_device(
     c = torch.where(used, (log_target - log_scale).exp(), 1.0)
 
     b = c ** (1.0 / (1.0 + p))
-    # The median of the used rows; indexing by a tensor of no dimensions would synchronise.
+    # The median of the used rows. `gather`, because indexing by a scalar tensor would synchronise.
     count = used.sum()
     ordered = torch.where(used, b, torch.inf).sort().values
     middle = torch.stack([(count - 1).clamp_min(0) // 2, count // 2])

@@ -1,8 +1,8 @@
 """Convex quadratic problems on the Gramian, solved exactly by active sets. Host code, float64.
 
-One problem carries them all: `min v'Cv / 2 - q'v` over `v >= 0`. Up to scale its solution is the
-min-norm point of a hull (q = 1); with other q it is a projection on the dual cone (UPGrad) and,
-with the level of q searched, CAGrad's problem.
+All of them reduce to `min v'Cv / 2 - q'v` over `v >= 0`. With q = 1 its solution is, up to scale, the
+min-norm point of a convex hull (MGDA). With other q it is a projection on the dual cone (UPGrad). A
+search over the level of q gives CAGrad's solution.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import numpy as np
 
 from mtrl.balancing.solvers.solution import Array, Solution, scaled_cosines
 
-_RIDGE = 1e-13  # on a unit diagonal: keeps opposed and duplicate rows solvable
-_STATIONARY = 1e-7  # |d| below this share of its terms is rounding: zero lies in the hull
+_RIDGE = 1e-13  # added to the unit diagonal, so that opposed and equal rows can be solved
+_STATIONARY = 1e-7  # |d| below this share of its terms is rounding error: zero lies in the hull
 
 
 def nonnegative_quadratic(system: Array, linear: Array) -> tuple[Array, bool, int]:
@@ -69,9 +69,9 @@ def nonnegative_quadratic(system: Array, linear: Array) -> tuple[Array, bool, in
 def min_norm_point(gramian: Array) -> Solution:
     """The weights of the shortest vector in the convex hull of the gradients; they sum to 1.
 
-    A zero row is itself the shortest vector; it is left out all the same, because a task without a
-    gradient has nothing to say about the direction. Where zero lies in the hull of the others the
-    status is `stationary`, and the combination is zero to rounding.
+    A zero row would be the shortest vector, but it is left out, because a task without a gradient
+    should not stop the others. If zero lies in the hull of the other rows, the status is `stationary`
+    and their combination is zero up to rounding.
     """
     m = len(gramian)
     used, norm, cosines = scaled_cosines(gramian)
@@ -87,12 +87,12 @@ def min_norm_point(gramian: Array) -> Solution:
     scaled = scaled / total
     products = norm * (cosines @ scaled)
     square = float(scaled @ cosines @ scaled)
-    size = float(scaled.sum()) ** 2  # |d| were there no cancellation
+    size = float(scaled.sum()) ** 2  # |d|^2 if nothing cancelled
     if square <= _STATIONARY**2 * size:
-        distance = float(np.sqrt(max(0.0, square) / size))  # from zero, which is the answer
+        distance = float(np.sqrt(max(0.0, square) / size))  # of d from zero, the exact answer
         return Solution(weights, "stationary", distance, iterations)
     residual = max(0.0, square - float(products.min())) / square
-    certified = converged and residual < 1e-3  # norms over 24 orders of magnitude can cost it
+    certified = converged and residual < 1e-3  # norms over 24 orders of magnitude can fail this
     return Solution(weights, "ok" if certified else "stalled", residual, iterations)
 
 
@@ -102,13 +102,13 @@ def _hull(cosines: Array, norm: Array) -> tuple[Array, bool, int]:
 
 
 def dual_cone_weights(gramian: Array) -> Solution:
-    """UPGrad: the sum over tasks of each gradient projected on the dual cone of all gradients.
+    """UPGrad: project each gradient on the dual cone of all gradients, and sum the projections.
 
-    Row i's projection is `J'w` for the w that minimises `w'Mw` subject to `w >= e_i`.
+    The projection of g_i is `J'w`, where w minimises `w'Mw` subject to `w >= e_i`.
 
     Returns:
-        The sum of the w; the residual is the largest `|min(w - e_i, Cw)| / max(1, sum w)` over all i,
-        with cosines C in the place of M.
+        The sum of these w. The residual is the largest `|min(w - e_i, Cw)| / max(1, sum w)` over all i,
+        with the cosines C in place of M.
     """
     m = len(gramian)
     used, norm, cosines = scaled_cosines(gramian)
@@ -118,7 +118,7 @@ def dual_cone_weights(gramian: Array) -> Solution:
     system = cosines + _RIDGE * np.eye(len(used))
     rows, residual, iterations, status = np.zeros((m, m)), 0.0, 0, "ok"
     for i in range(len(used)):
-        # Scaled by the row's own norm, the projection of the unit row.
+        # Project the unit row, then scale by the norm of the row.
         multiplier, converged, steps = nonnegative_quadratic(system, -cosines[:, i])
         extra = multiplier.copy()
         extra[i] += 1.0
@@ -136,15 +136,15 @@ def dual_cone_weights(gramian: Array) -> Solution:
 
 
 def conflict_averse(gramian: Array, radius: float) -> Solution:
-    """CAGrad: the d within `radius * |g_0|` of the mean g_0 whose worst `g_i . d` is largest.
+    """CAGrad: the d within `radius * |g_0|` of the mean gradient g_0 with the largest `min_i g_i . d`.
 
-    For a level nu, the point nearest to g_0 with all `g_i . d >= nu` is `J'(b + v)` with b = 1/m
-    and v from one nonnegative quadratic problem. Its distance grows with nu and is convex in it, so
-    Newton's method from above, exact on each active set, finds the level whose distance is the
-    radius.
+    For a level nu, the point nearest to g_0 with all `g_i . d >= nu` is `J'(b + v)`, where b = 1/m and
+    v solves one nonnegative quadratic problem. Its distance from g_0 grows with nu and is convex in
+    nu. Newton's method, started above, finds the level whose distance equals the radius; it is exact
+    on each active set.
 
     Returns:
-        Weights of d itself, `b + v`; the residual is the duality gap against `|g_0| max |g_i|`.
+        The weights of d, `b + v`. The residual is the duality gap divided by `|g_0| max |g_i|`.
     """
     m = len(gramian)
     used, norm, cosines = scaled_cosines(gramian)
@@ -185,7 +185,7 @@ def conflict_averse(gramian: Array, radius: float) -> Solution:
     distance = float(np.sqrt(max(0.0, best @ cosines @ best)))
     if not distance > _STATIONARY * best.sum():
         return Solution(weights, "stationary", 0.0, iterations)
-    best = best * (reach / distance)  # on the sphere, exactly
+    best = best * (reach / distance)  # exactly on the sphere
     improvement = norm * (cosines @ (mean + best))
     dual = best / norm
     dual = dual / dual.sum()

@@ -1,4 +1,4 @@
-"""What every solver returns."""
+"""The answer of a solver, and the scaling that all solvers share."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class Solution:
     """A solver's answer.
 
     Attributes:
-        weights: `[m]`, finite; zero for rows that were left out.
-        status: `ok`; `floor`, as good as rounding allows; `capped`, the tasks are so nearly opposed
-            that the weights were bounded; `stationary`, no direction helps all tasks; `stalled`,
-            the iterations ran out; `empty`, no row to balance.
+        weights: task weights, `[m]`, finite; zero for rows that the solver left out.
+        status: `ok`: solved. `floor`: rounding prevents a better answer. `capped`: the tasks are so
+            nearly opposed that the weights were bounded. `stationary`: no direction helps all tasks.
+            `stalled`: no step or no iteration was left. `empty`: there is no row to balance.
         residual: largest relative violation of the optimality conditions, over the rows used.
-        iterations: steps taken.
-        rows: `[m, m]` where the weights are a sum over adjusted rows: the coefficients of each in the
-            task gradients.
+        iterations: number of steps taken.
+        rows: coefficients of the adjusted rows in the task gradients, `[m, m]`, if the weights are a
+            sum over adjusted rows.
     """
 
     weights: Array
@@ -36,16 +36,17 @@ class Solution:
 
     @property
     def failed(self) -> bool:
-        """Whether a caller should count this answer as a failure of the solver."""
+        """Whether to count this answer as a failure of the solver."""
         return self.status not in ("ok", "floor")
 
 
 def scaled_cosines(gramian: Array) -> tuple[NDArray[np.intp], Array, Array]:
-    """Split a Gramian into the rows worth using, their norms and their cosines.
+    """Select the usable rows of a Gramian, and compute their norms and cosines.
 
     Returns:
-        `(used, norms, cosines)`: indices of the finite rows that are not zero, `[k]`; their norms;
-        `[k, k]` with a unit diagonal. Nothing is used if an inner product is not finite.
+        `(used, norms, cosines)`: the indices of the rows that are finite and not zero, `[k]`; their
+        norms, `[k]`; their cosines with a unit diagonal, `[k, k]`. No row is used if an inner product
+        is not finite.
     """
     square = gramian.diagonal()
     squares = square.tolist()  # Python is faster than numpy on so few numbers
