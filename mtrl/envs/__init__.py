@@ -1,8 +1,8 @@
-"""Task environments: Meta-World (MT1, MT10, MT25, MT50 or chosen tasks) and an exact fake family.
+"""Task environments: the suites of Meta-World (MT1, MT10, MT25, MT50, or named tasks) and fake tasks.
 
-This room knows gymnasium, metaworld and numpy; neither torch nor Ray. Every environment is a
-`gymnasium.Env` with an unbounded `Box` observation, `reset(options={"goal": i})` to start at one of
-its fixed goals, and `info["success"]` / `info["diverged"]` at each step.
+The package imports gymnasium, metaworld and numpy, but neither torch nor Ray. Every environment is a
+`gymnasium.Env` with an unbounded `Box` observation. `reset(options={"goal": i})` starts at one of its
+fixed goals. Each step returns `info["success"]` and `info["diverged"]`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["EnvConfig", "EpisodeEnv", "TaskEnv", "TaskSet", "load_tasks", "make"
 
 
 def __getattr__(name: str) -> Any:
-    # Deferred, so that a configuration is read, and refused, before gymnasium is imported.
+    # Deferred, so that a configuration can be read and refused before the slow import of gymnasium.
     if name in _MODULES:
         return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,19 +10,19 @@ from annotated_types import Ge, Le
 
 @dataclass(frozen=True)
 class EnvConfig:
-    """Which tasks to run and how.
+    """Options of the tasks.
 
     Attributes:
-        tasks: a benchmark (`mt10`, `mt25`, `mt50`), a family of exact fake tasks (`fake3`: three of
-            them), or a list of task names (`[reach-v3, push-v3]`, one name is MT1).
-        reward_version: Meta-World's reward functions, `v2` (default) or the older `v1`.
+        tasks: a suite of Meta-World (`mt10`, `mt25`, `mt50`), fake tasks (`fake3`: three of them), or a
+            list of task names (`[reach-v3, push-v3]`; one name is MT1).
+        reward_version: Meta-World's reward functions: `v2` (default) or the older `v1`.
         horizon: steps after which an episode is truncated; at most 500 for Meta-World.
         num_goals: fixed goals per task.
-        benchmark_seed: fixes the goals; the same for every run that is to be compared.
-        reward_normalization: `running` divides each task's reward by a running deviation, as the
-            balancing papers' code base does; `none` leaves the reward as it is.
-        fast: step Meta-World with the exact fast classes, about three times as fast and bit for bit
-            the same; false takes the library's own.
+        benchmark_seed: seed of the goals. Runs that are compared need the same one.
+        reward_normalization: `running` divides each task's reward by a running standard deviation, as
+            the balancing papers' code does; `none` leaves the reward unchanged.
+        fast: step Meta-World with our fast classes, which give the same bits about three times as fast;
+            false takes the library's classes.
     """
 
     tasks: str | list[str] = "mt10"

@@ -1,4 +1,4 @@
-"""What every task environment shares: goals, horizon, divergence and success of an episode."""
+"""The Gymnasium environment of one task: goals, horizon, divergence and success."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ Observation = NDArray[np.float64]
 
 
 class TaskEnv(abc.ABC):
-    """The simulator of one task: what differs between Meta-World and the fake tasks."""
+    """Interface of the simulator of one task."""
 
     obs_dim: int
     action_dim: int
 
     @abc.abstractmethod
     def reset(self, goal: NDArray[np.float64]) -> Observation:
-        """Start an episode at `goal`; returns the first observation, `[obs_dim]`."""
+        """Start an episode at `goal`; return the first observation, `[obs_dim]`."""
 
     @abc.abstractmethod
     def step(self, action: NDArray[Any]) -> tuple[Observation, float, dict[str, Any]]:
-        """Advance one control step: `(observation, reward, info)` with `info["success"]`."""
+        """Advance one control step; return `(observation, reward, info)` with `info["success"]`."""
 
     @abc.abstractmethod
     def diverged(self) -> bool:
         """Whether the simulator's state became non-finite in the last step."""
 
-    def close(self) -> None:  # noqa: B027 (most simulators hold nothing)
+    def close(self) -> None:  # noqa: B027 (most simulators need no release)
         """Release the simulator."""
 
 
 def all_finite(values: NDArray[np.float64]) -> bool:
-    """Whether no entry of the vector is infinite or NaN.
+    """Whether every entry of the vector is finite.
 
-    A finite sum says so in a third of the time; the entries are looked at only where it is not.
+    A finite sum proves it in a third of the time. Only if the sum is not finite are the entries checked.
     """
     return math.isfinite(sum(values.tolist())) or bool(np.isfinite(values).all())
 
@@ -46,23 +46,23 @@ def all_finite(values: NDArray[np.float64]) -> bool:
 class EpisodeEnv(gym.Env[Observation, NDArray[np.float32]]):
     """One task with its fixed goals, as a Gymnasium environment.
 
-    Each `reset()` draws one of the goals, with replacement, from a generator of its own;
-    `reset(options={"goal": i})` takes goal i. `reset(seed=s)` restarts that generator (Meta-World's
-    own `reset(seed=...)` is ignored by the library). The observation space is unbounded: the
-    library's bounds are wrong until a task is set, and nothing here uses them.
+    Each `reset()` draws one of the goals with replacement; `reset(options={"goal": i})` takes goal i.
+    `reset(seed=s)` restarts the generator of these draws. (Meta-World ignores the seed of its own
+    `reset`.) The observation space is unbounded, because the library's bounds are wrong until a task
+    is set, and nothing here uses them.
 
-    Steps return `terminated=False`; the horizon truncates. A step that leaves the simulator, the
-    reward or the observation non-finite ends the episode: `info["diverged"]` is true, the episode
-    is truncated, and that transition must not be learnt from.
+    Steps return `terminated=False`; the horizon truncates. If the simulator's state, the reward or the
+    observation becomes non-finite, the episode is truncated and `info["diverged"]` is true. Nothing
+    may be learnt from that transition.
 
     Args:
         task: the simulator.
         goals: `[num_goals, goal_dim]`.
         horizon: steps until truncation.
-        seed: of the goal order; anything that `numpy.random.default_rng` takes.
+        seed: seed of the draws of goals; anything that `numpy.random.default_rng` takes.
     """
 
-    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 (gymnasium's own declaration)
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 (declared so by gymnasium)
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class EpisodeEnv(gym.Env[Observation, NDArray[np.float32]]):
         return self.task.reset(self.goals[goal]), {"goal": goal}
 
     def step(self, action: NDArray[Any]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Advance one step; see the class for what the flags mean."""
+        """Advance one step; the class describes the flags."""
         obs, reward, info = self.task.step(action)
         self.elapsed += 1
         reward = float(reward)

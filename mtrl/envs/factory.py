@@ -1,4 +1,4 @@
-"""From names to environments: goals are generated once, cached, and sent to whoever steps."""
+"""Build environments from task names; goals are generated once and cached."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ from mtrl.envs.suites import task_names
 
 @dataclass(frozen=True)
 class TaskSet:
-    """The tasks of a run with their goals: all that a worker needs to build its environments.
+    """The tasks of a run with their goals. A worker builds its environments from it.
 
     Attributes:
         names: `m` task names; row i of every task-major tensor belongs to `names[i]`.
-        goals: per task `[num_goals, goal_dim]`.
-        obs_dim, action_dim: sizes of an observation and an action.
+        goals: the goals of each task, `[num_goals, goal_dim]`.
+        obs_dim: size of an observation.
+        action_dim: size of an action.
         horizon: steps until truncation.
-        reward_version: of Meta-World.
-        fast: whether Meta-World tasks step with the exact fast class.
+        reward_version: version of Meta-World's reward functions.
+        fast: whether Meta-World tasks use our fast classes.
     """
 
     names: list[str]
@@ -45,7 +46,7 @@ class TaskSet:
 
     @property
     def num_goals(self) -> int:
-        """Goals per task."""
+        """Number of goals per task."""
         return len(self.goals[0])
 
     def build(self, index: int, seed: int | np.random.SeedSequence | None = None) -> EpisodeEnv:
@@ -55,10 +56,10 @@ class TaskSet:
 
 
 def load_tasks(config: EnvConfig, *, cache: Path | None = None) -> TaskSet:
-    """Check the names and produce the goals, from the cache where they were generated before.
+    """Check the task names, and read the goals from the cache or generate them.
 
     Args:
-        config: which tasks.
+        config: options of the tasks.
         cache: folder of the goal cache; None is `$XDG_CACHE_HOME/mtrl/goals`.
 
     Raises:
@@ -94,7 +95,7 @@ def make(
 ) -> EpisodeEnv:
     """One task as a Gymnasium environment, with the goals that training would use.
 
-    `fast=False` takes the library's own class; the two behave alike, bit for bit.
+    `fast=False` takes the library's class; both give the same bits.
 
     >>> env = make("reach-v3", seed=0)
     >>> obs, info = env.reset(options={"goal": 7})
@@ -113,9 +114,9 @@ def make(
 def sub_environment_seed(
     run: int, worker: int, incarnation: int, env: int
 ) -> np.random.SeedSequence:
-    """The stream of one sub-environment; no two in a run share one.
+    """Seed of one sub-environment; no two in a run have the same.
 
-    A restarted worker (its next incarnation) draws new goals instead of repeating old ones.
+    A restarted worker is the next incarnation, so it draws new goals instead of repeating old ones.
     """
     return np.random.SeedSequence([run, worker, env, incarnation])
 
@@ -137,13 +138,13 @@ def _build_task(name: str, reward_version: str, fast: bool) -> TaskEnv:
 
 
 def _goals(name: str, config: EnvConfig, cache: Path | None) -> NDArray[np.float64]:
-    # By name, so that a task has the same goals in MT1, MT10 and any list.
+    # From the name, so that a task has the same goals in MT1, MT10 and any list.
     digest = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8])
     seed = np.random.SeedSequence([config.benchmark_seed, digest])
     if name.startswith("fake-"):
         return fake_goals(config.num_goals, seed)
 
-    # Here, so that the fake tasks need no simulator.
+    # Imported here, so that the fake tasks need no simulator.
     from mtrl.envs.metaworld import GENERATOR_VERSION, generate_goals
 
     versions = [importlib.metadata.version(package) for package in ("metaworld", "mujoco")]
@@ -161,12 +162,12 @@ def _goals(name: str, config: EnvConfig, cache: Path | None) -> NDArray[np.float
 
 
 def _read(path: Path, key: list[object], num_goals: int) -> NDArray[np.float64] | None:
-    """The goals in a file of the cache, `[num_goals, goal_dim]`; None if it holds none of that key."""
+    """The goals in a file of the cache, `[num_goals, goal_dim]`; None if it has none for this key."""
     try:
         stored = json.loads(path.read_text())
         goals = np.array(stored["goals"], np.float64)
     except (OSError, ValueError, KeyError, TypeError):
-        return None  # not there, or damaged: they are generated anew
+        return None  # missing or damaged: generate the goals again
     whole = goals.ndim == 2 and len(goals) == num_goals and np.isfinite(goals).all()
     return goals if whole and stored["key"] == key else None
 
@@ -180,7 +181,7 @@ def _write(path: Path, content: dict[str, Sequence]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(content))  # JSON keeps every bit of a float64
+        temporary.write_text(json.dumps(content))  # JSON preserves every bit of a float64
         temporary.replace(path)
     except OSError:
-        pass  # a cache that cannot be written costs seconds, not the run
+        pass  # without a cache the next run generates the goals again, in seconds

@@ -1,8 +1,8 @@
-"""An exact, tiny task family with the interface of the real tasks, for tests that train in seconds.
+"""Tiny deterministic tasks with the interface of the real ones, for tests that train in seconds.
 
-A point on a plane moves by a tenth of its action; task i rotates the action by an angle of its own,
-so one policy without the task's identity cannot solve them all. The optimum is known: move straight
-to the goal.
+A point on a plane moves by a tenth of the action. Each task rotates the action by another angle, so a
+policy that does not know the task cannot solve them all. The optimum is known: move straight to the
+goal.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mtrl.envs.episode_env import Observation, TaskEnv
 
-_REACHED = 0.15  # distance that counts as success
+_REACHED = 0.15  # success: a distance below this
 _SPEED = 0.1
 
 
@@ -22,9 +22,9 @@ class FakeTask(TaskEnv):
     """Move a point to a goal on a plane; the observation is `(x, y, goal_x, goal_y)`.
 
     Args:
-        index: of the task; it rotates actions by `index * 2 pi / 5`.
-        diverge_at: number of the step (counted over the life of the object) at which the state
-            becomes NaN, to test how divergence is handled; None never.
+        index: index of the task; it rotates actions by `index * 2 pi / 5`.
+        diverge_at: the step, counted over all episodes, at which the state becomes NaN, to test the
+            handling of divergence; None is never.
     """
 
     obs_dim = 4
@@ -40,13 +40,13 @@ class FakeTask(TaskEnv):
         self.diverge_at = diverge_at
 
     def reset(self, goal: NDArray[np.float64]) -> Observation:
-        """Start at the origin."""
+        """Start an episode at the origin."""
         self.position = np.zeros(2)
         self.goal = np.array(goal)
         return self._observe()
 
     def step(self, action: NDArray[Any]) -> tuple[Observation, float, dict[str, Any]]:
-        """Move; the reward is `1 - distance` clipped to [0, 1]."""
+        """Move the point; the reward is `1 - distance` clipped to [0, 1]."""
         self.steps += 1
         move = self.rotation @ np.clip(np.asarray(action, np.float64), -1.0, 1.0)
         self.position = np.clip(self.position + _SPEED * move, -1.0, 1.0)
@@ -65,7 +65,7 @@ class FakeTask(TaskEnv):
 
 
 def fake_goals(num_goals: int, seed: np.random.SeedSequence) -> NDArray[np.float64]:
-    """Goals on a ring of radius 0.5 to 0.8, `[num_goals, 2]`."""
+    """Draw goals on a ring of radius 0.5 to 0.8, `[num_goals, 2]`."""
     rng = np.random.default_rng(seed)
     angle, radius = rng.uniform(0, 2 * np.pi, num_goals), rng.uniform(0.5, 0.8, num_goals)
     return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)

@@ -1,7 +1,7 @@
-"""Meta-World v3 tasks, straight from the library's simulator classes.
+"""Meta-World v3 tasks, built on the library's simulator classes.
 
-The library's wrappers are left out on purpose: their seeds repeat between sub-environments, their
-bounds are wrong, and their instability guard never fires (docs of :class:`EpisodeEnv`).
+We do not use the library's wrappers: their seeds repeat between sub-environments, their bounds are
+wrong, and their guard against instability never fires. :class:`EpisodeEnv` replaces them.
 """
 
 # pyright: reportAttributeAccessIssue=false
@@ -19,26 +19,28 @@ from numpy.typing import NDArray
 from mtrl.envs.episode_env import Observation, TaskEnv, all_finite
 from mtrl.envs.fast import fast_class, supported
 
-# MuJoCo resets a diverged state by itself and only raises these counters.
+# MuJoCo resets a diverged state by itself. The only sign of it is that these counters grow.
 _DIVERGENCE = [
     int(mujoco.mjtWarning.mjWARN_BADQPOS),
     int(mujoco.mjtWarning.mjWARN_BADQVEL),
     int(mujoco.mjtWarning.mjWARN_BADQACC),
 ]
-# Of `generate_goals`, in the key of the goal cache: raise it where the same seed gives other goals.
+# Part of the key of the goal cache: raise it when `generate_goals` gives other goals for a seed.
 GENERATOR_VERSION = 1
-_MAX_HORIZON = 500  # the library raises at a step beyond its own path length
+_MAX_HORIZON = 500  # the library raises an error at later steps
 
 
 class MetaWorldTask(TaskEnv):
-    """One Meta-World task with the goal visible; observation 39 floats, action 4 floats in [-1, 1].
+    """One Meta-World task whose observation contains the goal.
+
+    An observation has 39 floats, an action 4 floats in [-1, 1].
 
     Args:
-        name: a v3 task name, `reach-v3`.
+        name: a v3 task name such as `reach-v3`.
         reward_version: `v1` or `v2`.
-        fast: step with the exact fast class (:mod:`mtrl.envs.fast`); the library's own otherwise,
-            and where the installed versions were not verified.
-        any_version: take the fast class for other versions, too; only to verify them.
+        fast: use the fast class of :mod:`mtrl.envs.fast`, if the installed versions were verified;
+            otherwise use the library's class.
+        any_version: use the fast class with versions that were not verified, too; only to verify them.
     """
 
     obs_dim = 39
@@ -49,7 +51,7 @@ class MetaWorldTask(TaskEnv):
     ) -> None:
         self.sim = _construct(name, reward_version, fast, any_version)
         self.sim._partially_observable = False
-        # Cached for a hidden goal while constructing; its bounds clip every observation.
+        # The constructor cached it for a hidden goal, and its bounds clip every observation.
         self.sim.__dict__.pop("sawyer_observation_space", None)
         self.sim._set_task_called = True
         self.sim._freeze_rand_vec = True
@@ -68,14 +70,14 @@ class MetaWorldTask(TaskEnv):
         return obs, reward, info
 
     def diverged(self) -> bool:
-        """Whether MuJoCo found its state bad in the last step, or left it non-finite."""
+        """Whether MuJoCo reported a bad state in the last step, or the state is not finite."""
         data = self.sim.data
         if self._count_warnings() != self._warnings:
             return True
         return not (all_finite(data.qpos) and all_finite(data.qvel))
 
     def close(self) -> None:
-        """Free the renderer, if one was made."""
+        """Free the renderer, if there is one."""
         self.sim.close()
 
     def _count_warnings(self) -> int:
@@ -94,15 +96,15 @@ def generate_goals(
 ) -> NDArray[np.float64]:
     """Draw the fixed goals of a task, `[num_goals, goal_dim]`.
 
-    Each goal is the vector that a real reset accepted. Some tasks redraw until object and goal are
-    far enough apart, and would loop for ever when frozen on a raw draw. The goals are the same with
-    `fast`, which leaves out the physics: no draw depends on it.
+    Each goal is a vector that a reset of the task accepted. Some tasks draw again until object and goal
+    are far enough apart; fixed on a vector that they refuse, they would loop for ever. With `fast` the
+    physics is left out; the goals are the same, because no draw depends on it.
 
     Raises:
         RuntimeError: the task drew a goal twice.
     """
     sim = _construct(name, reward_version, fast, any_version)
-    sim.settling = False  # only read by the fast class
+    sim.settling = False  # only the fast class reads it
     sim._freeze_rand_vec = False
     sim.seeded_rand_vec = True  # draw from np_random, not from numpy's global generator
     sim._set_task_called = True
@@ -118,7 +120,7 @@ def generate_goals(
 
 
 def check_horizon(horizon: int) -> None:
-    """Raise `ValueError` where the library would fail in mid-episode."""
+    """Raise `ValueError` for a horizon at which the library fails during an episode."""
     if horizon > _MAX_HORIZON:
         raise ValueError(f"`env.horizon` is {horizon}; Meta-World allows at most {_MAX_HORIZON}.")
 

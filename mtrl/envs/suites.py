@@ -1,4 +1,4 @@
-"""Names of tasks: benchmarks and lists of tasks, checked before anything is built."""
+"""Task names: expand a suite or check a list, before anything is built."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ _FAKE_FAMILY = re.compile(r"fake(\d+)")
 
 
 def task_names(tasks: str | Sequence[str]) -> list[str]:
-    """Expand a benchmark or check a list of tasks.
+    """Expand a suite, or check a list of tasks.
 
     Args:
         tasks: `mt10`, `mt25`, `mt50`, `fakeN`, one task name, or a list of task names.
 
     Returns:
-        The task names in the benchmark's order; row i of every `[m, ...]` tensor is task i.
+        The task names in the suite's order; row i of every `[m, ...]` tensor is task i.
 
     Raises:
-        ValueError: an unknown benchmark or task, an empty list, or a task named twice.
+        ValueError: an unknown suite or task, an empty list, or a task named twice.
     """
     if isinstance(tasks, str):
         family = _FAKE_FAMILY.fullmatch(tasks)
@@ -28,19 +28,19 @@ def task_names(tasks: str | Sequence[str]) -> list[str]:
             if int(family[1]) == 0:
                 raise ValueError("`env.tasks` is `fake0`: a family has at least one task.")
             return [f"fake-{i}" for i in range(int(family[1]))]
-        benchmark = _benchmarks().get(tasks.lower())
-        return list(benchmark) if benchmark else task_names([tasks])
+        suite = _suites().get(tasks.lower())
+        return list(suite) if suite else task_names([tasks])
 
     names = list(tasks)
     if not names:
         raise ValueError("`env.tasks` is an empty list. Name at least one task, or `mt10`.")
-    known = [*_benchmarks()["mt50"]]
+    known = [*_suites()["mt50"]]
     for name in names:
         if name in known or re.fullmatch(r"fake-\d+", name):
             continue
         raise ValueError(
             f"Unknown task {name!r}. Expected `mt10`, `mt25`, `mt50` or Meta-World v3 task names"
-            f" such as `reach-v3`.{suggest(name, [*known, *_benchmarks()], count=3)}"
+            f" such as `reach-v3`.{suggest(name, [*known, *_suites()], count=3)}"
         )
     if len(set(names)) != len(names):
         raise ValueError(f"`env.tasks` names a task twice: {names}. Name each task once.")
@@ -50,7 +50,7 @@ def task_names(tasks: str | Sequence[str]) -> list[str]:
     return names
 
 
-def _benchmarks() -> dict[str, list[str]]:
+def _suites() -> dict[str, list[str]]:
     from metaworld import env_dict  # deferred: the import takes a second
 
     return {

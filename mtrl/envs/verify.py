@@ -1,9 +1,9 @@
-"""Compare the fast environments with the library's own, step by step, to the last bit.
+"""Compare the fast environments with the library's, step by step and bit by bit.
 
-For each task both versions get the same goals and the same actions, chosen from the original's
-observations. Episodes rotate through four ways of acting, and alternate between a fixed goal and
-one that the task draws itself (some redraw until object and goal are far enough apart). Compared
-are observations, rewards, flags, every info entry, all Python types, exceptions, and the
+For each task both versions get the same goals and the same actions. The actions are chosen from the
+original's observations, in four modes that take turns. Goals are fixed in one round and drawn by the
+task in the next (some tasks draw again until object and goal are far enough apart). Compared are
+observations, rewards, flags, every entry of the infos, all Python types, exceptions, and the
 simulator's positions, velocities and warm start after every step and reset.
 """
 
@@ -22,7 +22,7 @@ from mtrl.envs.suites import task_names
 Mode = Literal["random", "policy", "noisy", "walk"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 
-_EPISODES = 8  # at least: each mode with a fixed and with a drawn goal
+_EPISODES = 8  # at least, so that each mode has a fixed and a drawn goal
 _MAX_EPISODE = 500  # the library's limit
 _STATE = ("qpos", "qvel", "qacc_warmstart")
 _Action = Callable[[np.ndarray], np.ndarray]
@@ -33,11 +33,13 @@ class Difference:
     """The first difference of a task.
 
     Attributes:
-        task: its name.
-        step: environment steps before it, counted over all episodes.
-        mode: how actions were chosen.
-        field: what differs: `obs[4]`, `reward`, `info.success`, `qpos[9]`, `goals`, `exception`.
-        original, fast: the two values.
+        task: name of the task.
+        step: number of environment steps before it, over all episodes.
+        mode: mode in which actions were chosen.
+        field: the value that differs: `obs[4]`, `reward`, `info.success`, `qpos[9]`, `goals`,
+            `exception`.
+        original: the library's value.
+        fast: our value.
     """
 
     task: str
@@ -54,13 +56,13 @@ class Difference:
 
 @dataclass
 class Report:
-    """What a comparison found.
+    """Result of a comparison.
 
     Attributes:
-        steps: environment steps compared, per task; fewer than asked for where they differ.
-        episodes: resets compared, per task.
-        exceptions: steps at which both raised the same exception, per task that has any.
-        differences: the first one of each task that has any.
+        steps: number of environment steps compared, per task; a difference ends a task early.
+        episodes: number of resets compared, per task.
+        exceptions: number of steps at which both raised the same exception, for tasks that have any.
+        differences: the first difference of each task that has one.
     """
 
     steps: dict[str, int] = field(default_factory=dict)
@@ -92,11 +94,11 @@ def verify(
     """Compare fast and original environments of each task over `steps` steps.
 
     Args:
-        tasks: a benchmark (`mt10`), a task or a list of tasks.
-        steps: per task.
-        modes: ways of acting to rotate through.
-        reward_version: of Meta-World.
-        seed: of goals and actions.
+        tasks: a suite (`mt10`), a task or a list of tasks.
+        steps: number of steps per task.
+        modes: modes of choosing actions, which take turns.
+        reward_version: version of Meta-World's reward functions.
+        seed: seed of goals and actions.
         progress: called after each task with its name and its first difference.
 
     Raises:
@@ -117,7 +119,7 @@ def verify(
 
 
 def comparable_tasks(tasks: str | Sequence[str]) -> list[str]:
-    """The names of tasks of which there are two versions.
+    """The names of the tasks, which must have a fast version.
 
     Raises:
         ValueError: an unknown task, or a task that is not Meta-World's.
@@ -130,7 +132,7 @@ def comparable_tasks(tasks: str | Sequence[str]) -> list[str]:
 
 
 class _Comparison:
-    """Original and fast version of one task, side by side."""
+    """The original and the fast version of one task."""
 
     def __init__(self, name: str, reward_version: str, seed: int) -> None:
         self.name, self.reward_version = name, reward_version
@@ -167,7 +169,7 @@ class _Comparison:
         return None
 
     def _prepare(self, modes: Sequence[Mode], goals: np.ndarray) -> Mode:
-        """Choose the next episode's mode, and its goal: every other round the task draws it."""
+        """Choose the mode and the goal of the next episode; in every other round the task draws it."""
         lap, turn = divmod(self.episode, len(modes))
         fixed = lap % 2 == 0
         draws = self.rng.integers(2**32)
@@ -231,7 +233,7 @@ class _Comparison:
         policy = ENV_POLICY_MAP[self.name]()
 
         def scripted(obs: np.ndarray) -> np.ndarray:
-            with warnings.catch_warnings():  # it says that it exceeds the bounds, at every step
+            with warnings.catch_warnings():  # it warns at every step that it exceeds the bounds
                 warnings.simplefilter("ignore", UserWarning)
                 return policy.get_action(obs)
 
@@ -243,7 +245,7 @@ class _Comparison:
 def _attempt(call: Callable[..., Any], *args: Any) -> Any:
     try:
         return call(*args)
-    except Exception as error:  # the library's own errors must be the same, too
+    except Exception as error:  # errors must be the same, too
         return error
 
 

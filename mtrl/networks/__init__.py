@@ -1,6 +1,6 @@
 """Architectures of actor and critics, their layers, and the squashed Gaussian.
 
-This room knows torch only. An architecture is one file and one line in :data:`ARCHITECTURES`.
+The package imports torch only. An architecture is one file and one line in :data:`ARCHITECTURES`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ARCHITECTURES: dict[str, type[Architecture]] = {
     "single_head": SingleHead,
 }
 
-# What the learner passes to every architecture; the other keyword arguments are its own options.
+# Keyword arguments that the learner passes to every architecture; the others are its options.
 _COMMON = {"members", "layer_norm", "task_one_hot", "head_init", "product_dtype"}
 
 
@@ -37,7 +37,7 @@ def architecture_class(name: str) -> type[Architecture]:
     """The class of an architecture.
 
     Raises:
-        ValueError: no such architecture.
+        ValueError: the architecture is unknown.
     """
     if name not in ARCHITECTURES:
         raise ValueError(
@@ -47,7 +47,7 @@ def architecture_class(name: str) -> type[Architecture]:
 
 
 def check_architecture(name: str, options: Mapping[str, object]) -> None:
-    """Raise `ValueError` for an unknown architecture, or an option that it does not have."""
+    """Raise `ValueError` for an unknown architecture or option."""
     parameters = inspect.signature(architecture_class(name).__init__).parameters
     known = [
         key
@@ -72,15 +72,17 @@ def build_architecture(
     options: Mapping[str, object],
     **common: object,
 ) -> Architecture:
-    """Make a network.
+    """Build a network.
 
     Args:
         name: a key of :data:`ARCHITECTURES`.
         num_tasks: m.
-        in_features, out_features: sizes of a row.
-        widths: of the hidden layers.
-        options: of the architecture.
-        **common: what every architecture takes; see :class:`mtrl.networks.trunk_network.TrunkNetwork`.
+        in_features: size of an input row.
+        out_features: size of an output row.
+        widths: widths of the hidden layers.
+        options: options of the architecture.
+        **common: arguments of every architecture; see
+            :class:`mtrl.networks.trunk_network.TrunkNetwork`.
 
     Raises:
         ValueError: an unknown architecture, an unknown option, or an option out of range.

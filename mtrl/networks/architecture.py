@@ -1,6 +1,6 @@
-"""What every architecture of actor and critics offers to the learner and to the workers.
+"""The interface of all architectures of actor and critics.
 
-Letters: `m` tasks, `b` rows of each task, `e` members (networks side by side; twin critics are two).
+Letters: `m` tasks, `b` rows of each task, `e` members (networks side by side; twin critics have two).
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 Acting = Callable[[NDArray], NDArray]
-"""Maps observations `[m r, in]`, row i of task `i // r`, to outputs `[m r, out]` of the first member."""
+"""Maps observations `[m r, in]` to outputs `[m r, out]` of member 0; row i is of task `i // r`."""
 
 
 class Architecture(nn.Module, abc.ABC):
     """A network from task-major rows to task-major outputs, `[m, b, in] -> [e, m, b, out]`.
 
     A subclass builds its modules from `mtrl.networks.layers` and implements :meth:`outputs` as an
-    ordinary forward pass. It says by :meth:`head_parameters` which parameters belong to single tasks.
-    All others are *shared*: balancing methods combine the tasks' gradients of them.
+    ordinary forward pass. Its :meth:`head_parameters` are the parameters that belong to single tasks.
+    All others are *shared*: balancing methods combine the task gradients of them.
 
     Attributes:
         num_tasks: m.
         members: e.
-        head_task_dim: dimension of the heads' parameters that counts tasks.
+        head_task_dim: the dimension of the heads' parameters that indexes tasks.
     """
 
     head_task_dim = 1
@@ -43,7 +43,7 @@ class Architecture(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def head_parameters(self) -> dict[str, nn.Parameter]:
-        """Parameters by name of which each slice belongs to one task; empty if there are none."""
+        """The heads' parameters by name; each slice belongs to one task. Empty if there are none."""
 
     def shared_parameters(self) -> dict[str, nn.Parameter]:
         """All other parameters by name."""
@@ -55,8 +55,8 @@ class Architecture(nn.Module, abc.ABC):
 
         Args:
             rows: `[m, b, in]`.
-            shared: replaces the shared parameters: by values of their own shape, or by
-                `parameter.expand(m, ...)`, which gives each task a gradient of its own
+            shared: values that replace the shared parameters. Each has the shape of its parameter, or
+                is `parameter.expand(m, ...)`; then each task gets a separate gradient
                 (`mtrl.balancing.gradients`).
         """
         if shared is None:
@@ -64,9 +64,9 @@ class Architecture(nn.Module, abc.ABC):
         return functional_call(self, dict(shared), (rows,))
 
     def acting(self, rows_per_task: int) -> Acting:
-        """A forward pass for workers, with the parameters as they are now; no gradients.
+        """A forward pass for workers, without gradients, with the current values of the parameters.
 
-        An architecture may return a faster one, equal to rounding.
+        An architecture may return a faster function whose results are equal up to rounding.
         """
         m = self.num_tasks
 

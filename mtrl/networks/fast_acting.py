@@ -21,17 +21,17 @@ def trunk_acting(
     task_one_hot: bool,
     heads: tuple[Tensor, ...],
 ) -> Acting:
-    """The first member's trunk and the heads as few operations.
+    """The first member's trunk and the heads, with as few torch calls as possible.
 
-    A worker calls the policy once per environment step. Simulators empty the CPU's caches between two
-    calls, so the number of small torch calls counts most. Buffers are allocated here, once. The
-    one-hot's rows of the first weight become a bias for each row.
+    A worker calls the policy once per environment step. Simulators evict the CPU's caches between two
+    calls, so the number of torch calls matters most. Buffers are allocated once, here. The product of
+    the one-hot and the first weight becomes a bias for each row.
 
     Args:
-        trunk: its parameters are read now; parameters that change later need a new call.
+        trunk: its parameters are read at this call; later changes of them need a new call.
         num_tasks: m.
         rows_per_task: r.
-        task_one_hot: whether the trunk expects the task's one-hot as the last m inputs.
+        task_one_hot: whether the last m inputs of the trunk are the task's one-hot.
         heads: weight `[m, width, out]` and bias `[m, 1, out]`.
 
     Returns:

@@ -1,10 +1,10 @@
-"""Linear and normalisation layers that accept their own parameters or one copy per task.
+"""Linear and normalisation layers whose parameters may be expanded over tasks.
 
 Letters: `e` members (networks side by side), `m` tasks, `n` rows of all tasks.
 
-An own parameter is `[e, ...]`. `mtrl.balancing.gradients` replaces it by `parameter.expand(m, e, ...)`:
-one value seen by `m` tasks. The layer then returns a gradient `[m, e, ...]`, one for each task, from a
-single backward pass; rows have to be task-major, `n = m b`.
+A parameter has the shape `[e, ...]`. `mtrl.balancing.gradients` replaces it by
+`parameter.expand(m, e, ...)`: the same value once for each task. Then a single backward pass through the
+layer gives a gradient `[m, e, ...]`, one for each task. Rows must be task-major, `n = m b`.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ class TaskLinear(nn.Module):
 
     Args:
         members: e.
-        in_features, out_features: sizes of a row.
-        bound: of the weights' uniform initialisation; None is He-uniform, `sqrt(6 / in_features)`.
-        product_dtype: type in which products are computed, for example bfloat16; None keeps the rows'
-            type.
+        in_features: size of an input row.
+        out_features: size of an output row.
+        bound: bound of the weights' uniform initialisation; None is He-uniform,
+            `sqrt(6 / in_features)`.
+        product_dtype: type in which products are computed, for example bfloat16; None takes the type
+            of the rows.
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class TaskLayerNorm(nn.Module):
 
 
 class TaskOneHot(nn.Module):
-    """Appends each task's one-hot to its rows, `[m, b, in] -> [m, b, in + m]`."""
+    """Append the task's one-hot to each row, `[m, b, in] -> [m, b, in + m]`."""
 
     def __init__(self, num_tasks: int) -> None:
         super().__init__()
@@ -80,7 +82,7 @@ class TaskOneHot(nn.Module):
         self.register_buffer("one_hot", torch.eye(num_tasks)[:, None], persistent=False)
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Append."""
+        """Append the one-hot."""
         m, b, _ = rows.shape
         return torch.cat([rows, self.one_hot.expand(m, b, m)], dim=-1)
 
@@ -102,10 +104,11 @@ def _product(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 class _TaskProduct(torch.autograd.Function):
-    """One product for all tasks forward and down to the rows, one product per task for the weights.
+    """A linear layer whose backward pass returns weight gradients per task.
 
-    These are the products of the plain sum, cut along the tasks: the number of operations is the
-    same. Gradients `[m, e, in, out]` are laid out as balancing methods read them.
+    The forward product and the gradient of the rows are one product for all tasks. The weight gradient
+    is one product per task. Together they need as many operations as the plain sum. The gradients
+    `[m, e, in, out]` have the memory layout that balancing methods read.
     """
 
     @staticmethod

@@ -11,9 +11,9 @@ from mtrl.networks.trunk_network import TrunkNetwork
 
 
 class MultiHead(TrunkNetwork):
-    """Multi-head network of MTL-SAC. Source: "Meta-World" (arXiv 1910.10897), section 4.
+    """The multi-head network of MTL-SAC. Source: "Meta-World" (arXiv 1910.10897), section 4.
 
-    Heads keep the rows' type, whatever `product_dtype` is.
+    Heads compute in the type of the rows; `product_dtype` affects the trunk only.
     """
 
     def build_heads(
@@ -29,7 +29,7 @@ class MultiHead(TrunkNetwork):
         return {"head_weight": self.head_weight, "head_bias": self.head_bias}
 
     def outputs(self, rows: Tensor) -> Tensor:
-        """Trunk, then each task's rows through its own head."""
+        """Apply the trunk, then to each task's rows its head."""
         m, b, _ = rows.shape
         outputs = torch.baddbmm(
             self.head_bias.flatten(0, 1),
@@ -39,6 +39,6 @@ class MultiHead(TrunkNetwork):
         return outputs.view(self.members, m, b, -1)
 
     def acting(self, rows_per_task: int) -> Acting:
-        """Few operations on preallocated memory."""
+        """The fast forward pass of :func:`trunk_acting`."""
         heads = self.head_weight.detach()[0], self.head_bias.detach()[0]
         return trunk_acting(self.trunk, self.num_tasks, rows_per_task, self.task_one_hot, heads)

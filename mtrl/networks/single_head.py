@@ -12,7 +12,7 @@ from mtrl.networks.trunk_network import TrunkNetwork
 
 
 class SingleHead(TrunkNetwork):
-    """Single-head network of MTL-SAC: all parameters are shared."""
+    """The single-head network of MTL-SAC: all parameters are shared."""
 
     def build_heads(
         self, width: int, out_features: int, bound: float, product_dtype: torch.dtype | None
@@ -23,16 +23,16 @@ class SingleHead(TrunkNetwork):
         )
 
     def head_parameters(self) -> dict[str, nn.Parameter]:
-        """None: the output layer is shared."""
+        """No parameters: the output layer is shared."""
         return {}
 
     def outputs(self, rows: Tensor) -> Tensor:
-        """Trunk, then the one output layer."""
+        """Apply the trunk, then the output layer."""
         m, b, _ = rows.shape
         return self.head(self.features(rows)).to(rows.dtype).view(self.members, m, b, -1)
 
     def acting(self, rows_per_task: int) -> Acting:
-        """Few operations on preallocated memory."""
+        """The fast forward pass of :func:`trunk_acting`."""
         m, head = self.num_tasks, self.head
         heads = (p.detach()[0].expand(m, -1, -1) for p in (head.weight, head.bias))
         return trunk_acting(self.trunk, m, rows_per_task, self.task_one_hot, tuple(heads))

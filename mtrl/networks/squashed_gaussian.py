@@ -1,4 +1,4 @@
-"""The policy's distribution: a diagonal Gaussian squashed by tanh into (-1, 1)."""
+"""The distribution of the policy: a diagonal Gaussian squashed by tanh into (-1, 1)."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ def sample_squashed(mean: Tensor, log_std: Tensor, noise: Tensor) -> tuple[Tenso
     Source: Haarnoja et al., 2018 (arXiv 1812.05905), appendix C.
 
     Args:
-        mean, log_std: `[..., action]`.
-        noise: standard normal draws of that shape.
+        mean: mean of the Gaussian, `[..., action]`.
+        log_std: log standard deviation of the Gaussian, `[..., action]`.
+        noise: standard normal draws, `[..., action]`.
 
     Returns:
         `(action [..., action], log_prob [...])`.
     """
     raw = torch.addcmul(mean, log_std.exp(), noise)
-    # Of -log pi: the normal's `log_std + noise^2 / 2`, and the squashing's `-2 (raw + softplus)`,
-    # where everything constant is left to the end.
+    # -log pi is `log_std + noise^2 / 2` from the Gaussian, minus `2 (raw + softplus)` from the
+    # squashing, plus constants, which are added at the end.
     spread = torch.addcmul(log_std, noise, noise, value=0.5)
     squash = raw + F.softplus(-2.0 * raw)
     constant = mean.shape[-1] * (0.5 * math.log(2 * math.pi) + 2.0 * math.log(2.0))

@@ -1,4 +1,4 @@
-"""Fully connected trunks, several of the same shape side by side."""
+"""Fully connected trunks: several of the same shape side by side."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mtrl.networks.layers import TaskLayerNorm, TaskLinear
 
 
 class Layer(nn.Module):
-    """Linear, then LayerNorm if there is one, then ReLU."""
+    """A linear layer, LayerNorm if there is one, and ReLU."""
 
     def __init__(self, linear: TaskLinear, norm: TaskLayerNorm | None) -> None:
         super().__init__()
@@ -25,16 +25,15 @@ class Layer(nn.Module):
 
 
 class Trunk(nn.Module):
-    """Linear layers with ReLU after each, `[e, n, in] -> [e, n, out]`: member k takes slice k.
+    """Hidden layers, `[e, n, in] -> [e, n, out]`; member k takes slice k of the rows.
 
-    Weights are He-uniform and biases zero, as in the reference recipe. With `layer_norm` each linear
-    layer is followed by LayerNorm before its ReLU.
+    Initial weights are He-uniform and initial biases zero, as in the reference recipe.
 
     Args:
         members: e.
         in_features: size of an input row.
-        widths: of the hidden layers.
-        layer_norm: LayerNorm in the hidden layers.
+        widths: widths of the hidden layers.
+        layer_norm: put LayerNorm before each ReLU.
         product_dtype: see :class:`mtrl.networks.layers.TaskLinear`.
     """
 

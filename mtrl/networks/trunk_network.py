@@ -1,4 +1,4 @@
-"""What architectures with one trunk for all tasks have in common."""
+"""Base class of architectures with one trunk for all tasks."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from mtrl.networks.trunk import Trunk
 
 
 class TrunkNetwork(Architecture):
-    """A trunk that all tasks share. A subclass builds what follows it.
+    """A trunk that all tasks share. A subclass builds the output layers.
 
     Args:
         num_tasks: m.
         in_features: size of an input row, without the one-hot.
         out_features: size of an output row.
-        widths: of the trunk.
+        widths: widths of the trunk's layers.
         members: e.
-        layer_norm: LayerNorm in the trunk.
-        task_one_hot: append the task's one-hot to each input row, last.
-        head_init: bound of the uniform initialisation of what follows the trunk.
+        layer_norm: put LayerNorm before each ReLU of the trunk.
+        task_one_hot: append the task's one-hot to each input row.
+        head_init: bound of the uniform initialisation of the output layers.
         product_dtype: see :class:`mtrl.networks.layers.TaskLinear`.
     """
 
@@ -57,7 +57,14 @@ class TrunkNetwork(Architecture):
     def build_heads(
         self, width: int, out_features: int, bound: float, product_dtype: torch.dtype | None
     ) -> None:
-        """Make the parameters that map features `[..., width]` to outputs `[..., out]`."""
+        """Make the parameters that map features `[..., width]` to outputs `[..., out]`.
+
+        Args:
+            width: size of a feature row.
+            out_features: size of an output row.
+            bound: bound of the uniform initialisation.
+            product_dtype: see :class:`mtrl.networks.layers.TaskLinear`.
+        """
 
     def features(self, rows: Tensor) -> Tensor:
         """The trunk's output, `[m, b, in] -> [e, m b, width]`."""

@@ -1,4 +1,4 @@
-"""RGB's table of how methods balance gradients, at the lowest mean validation loss (its figure 5)."""
+"""RGB's table of gradient balance at the lowest mean validation loss (figure 5 of its paper)."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ COLUMNS = ("method", "delta_m", "loss", "conflict", "proximity", "turn", "kappa"
 def balance_rows(groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[list[str]]:
     """A row of :data:`COLUMNS` for each method, the highest MER balance first.
 
-    Conflict, Proximity, condition number (kappa) and MER balance are those of the rows that the
-    method combines, `raw MER` is that of the task gradients. `turn` is the angle in degrees by which
-    every row would turn for that proximity, `2 asin sqrt(P)`. Means over runs.
+    Conflict, Proximity, condition number (kappa) and MER balance are of the rows that the method
+    combines; `raw MER` is of the task gradients. `turn` is `2 asin sqrt(P)`, the angle in degrees by
+    which all rows turn if their proximity is P. All numbers are means over runs.
 
     Args:
-        groups: for each method, the `lowest_loss` of its runs' results. Methods with a run that
-            recorded nothing then are left out.
+        groups: method -> the `lowest_loss` of the results of its runs. A method is left out if one of
+            its runs has no record at that epoch.
     """
     known = {
         name: runs
@@ -53,7 +53,7 @@ def balance_rows(groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[list
 
 
 def balance_text(groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-    """The table as aligned text; empty where nothing was recorded."""
+    """The table as aligned text; empty if nothing was recorded."""
     rows = balance_rows(groups)
     if not rows:
         return ""

@@ -1,4 +1,4 @@
-"""The table and the picture at the end of a run, from its directory alone."""
+"""The table and the picture at the end of a run, from the files in its directory."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def table(names: Sequence[str], success_rate: Sequence[float]) -> str:
 
 
 def curves(run: Path) -> Path | None:
-    """Draw `curves.png`: success per task and mean, and the balance weights, over environment steps.
+    """Draw `curves.png`: success rates and balance weights over environment steps.
 
     Returns:
-        The picture, or None where there is nothing to draw or matplotlib is not installed.
+        The file, or None if there is nothing to draw or matplotlib is not installed.
     """
     records = read_jsonl(run / "metrics.jsonl")
     if not any("charts/mean_success_rate" in record for record in records):

@@ -1,4 +1,4 @@
-"""What the code says about each balancing method: the table of the package's README."""
+"""Describe the balancing methods, for `mtrl methods`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mtrl.balancing import METHODS, build, method_options
 
 
 def describe_methods() -> list[dict[str, Any]]:
-    """A record for each method, in the order of `METHODS`."""
+    """One record for each method, in the order of `METHODS`."""
     return [
         {
             "name": name,
@@ -28,7 +28,7 @@ def describe_methods() -> list[dict[str, Any]]:
 
 
 def method_text(row: Mapping[str, Any]) -> str:
-    """A record as a few lines."""
+    """A record as text of a few lines."""
     positive = " (positive losses)" if row["positive_losses"] else ""
     indent = " " * 13
     lines = [

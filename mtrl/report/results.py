@@ -1,4 +1,4 @@
-"""Results pages: tables and a picture of several runs, from small committed files."""
+"""The results page of RL runs: a table and a picture, made from small committed files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mtrl.runs.metric_log import read_jsonl
 
 
 def summarise(run: RunDirectory) -> dict[str, Any]:
-    """The facts of a finished run that a results page needs.
+    """Summarise a finished run for a results page.
 
     Raises:
         RunDirectoryError: the run has no final evaluation.
@@ -58,7 +58,7 @@ def summarise(run: RunDirectory) -> dict[str, Any]:
 
 
 def page(folder: Path) -> str:
-    """Write `<folder>.md` and `<folder>.png` from the summaries in a folder; returns the text."""
+    """Write `<folder>.md` and `<folder>.png` from the summaries in a folder; return the text."""
     runs = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
     if not runs:
         raise RunDirectoryError(
@@ -113,7 +113,7 @@ def _table(groups: dict[str, list[dict[str, Any]]]) -> list[str]:
 
 
 def _provenance(runs: list[dict[str, Any]]) -> list[str]:
-    """Machine, versions, commits and dates: one line for each that occurs."""
+    """Date, machine, versions and commit of the runs: one line for each combination."""
     lines = set()
     for run in runs:
         facts = run["manifest"]

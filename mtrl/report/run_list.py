@@ -1,4 +1,4 @@
-"""Runs in one line each, from their directories."""
+"""List runs, one line each, from their directories."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _REASON_LENGTH = 100  # characters
 
 
 def describe(run: RunDirectory) -> dict[str, Any]:
-    """What a run is and how far it came; None for what is not known, or damaged.
+    """Describe a run; values are None if they are unknown or their file is damaged.
 
     Returns:
-        name, path, method, seed; state, and `reason` why it failed; `age_s`, seconds since it began;
-        env_steps, updates; the final success rate or Delta-m; `last_evaluation`, the mean success rate
-        of the newest periodic evaluation.
+        `name`, `path`, `method`, `seed`; `state`, and `reason` if it failed; `age_s`, seconds since it
+        began; `env_steps`, `updates`; `success` or `delta_m`, the final result; `last_evaluation`, the
+        mean success rate of the newest periodic evaluation.
     """
     status = run.status()
     config, manifest = _yaml(run.path / "config.yaml"), _json(run.path / "manifest.json")
@@ -48,7 +48,7 @@ def describe(run: RunDirectory) -> dict[str, Any]:
 
 
 def runs_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Descriptions as aligned text under a header; the reasons of failures stand below their runs."""
+    """Descriptions as aligned text with a header; the reason of a failure follows its run."""
     head = ["run", "state", "method", "seed", "age", "steps", "updates", "result"]
     cells = [
         [
@@ -89,7 +89,7 @@ def _result(row: Mapping[str, Any]) -> str:
 
 def _reason(status: Mapping[str, Any]) -> str | None:
     if status["state"] == "dead":
-        return "Its process is gone. `--resume` goes on from the last checkpoint."
+        return "Its process is gone. `--resume` continues from the last checkpoint."
     if status["state"] != "failed":
         return None
     first = str(status.get("error") or "unknown").strip().splitlines()[0]
@@ -121,7 +121,7 @@ def _number(value: Any) -> float | None:
 
 
 def _delta_m(tests: Any) -> float | None:
-    """Of the first test that has one."""
+    """Delta-m of the first test that has one."""
     if not isinstance(tests, list):
         return None
     found = (_number(test.get("delta_m")) for test in tests if isinstance(test, dict))

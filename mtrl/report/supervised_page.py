@@ -1,4 +1,4 @@
-"""A results page of supervised runs: one committed file of raw results per variant, one table each."""
+"""The results page of supervised runs: one committed file of raw results and one table per variant."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from mtrl.runs.directory import RunDirectory, RunDirectoryError
 
 
 def is_supervised(run: RunDirectory) -> bool:
-    """Whether a run is one of `mtrl supervised`."""
+    """Whether `mtrl supervised` made the run."""
     return (run.path / "problem.json").is_file()
 
 
 def add_runs(folder: Path, runs: Sequence[RunDirectory]) -> list[Path]:
-    """Keep the results of finished runs, one file per problem and options; returns the files.
+    """Keep the results of finished runs, one file per problem and options; return the files.
 
-    A run that is there already (same method, options and seed) is replaced.
+    A run replaces an earlier one of the same method, options and seed.
 
     Raises:
-        RunDirectoryError: a run has no final result, or nothing that says how far behind it is.
+        RunDirectoryError: a run has no final result, or no Delta-m.
     """
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
     units: dict[str, Any] = {}
@@ -54,7 +54,7 @@ def add_runs(folder: Path, runs: Sequence[RunDirectory]) -> list[Path]:
 
 
 def _row(config: dict[str, Any], result: dict[str, Any], run: RunDirectory) -> dict[str, Any]:
-    # The path of a log says nothing to others.
+    # The path of a log means nothing on another machine.
     options = {k: v for k, v in config["method_options"].items() if k not in ("log", "key")}
     recipe = {k: v for k, v in config["recipe"].items() if v is not None}
     changes = [f"{k}={v}" for k, v in (options | recipe).items()]
@@ -81,7 +81,7 @@ def _merge(path: Path, tasks: dict[str, Any], rows: list[dict[str, Any]]) -> Pat
     known |= {(row["method"], row["seed"]): row for row in rows}
     merged = [known[key] for key in sorted(known)]
     shared = merged[0]["manifest"]
-    for row in merged:  # most of it is the same everywhere: keep what differs
+    for row in merged:  # keep only what differs from the first run
         row["manifest"] = {k: v for k, v in row["manifest"].items() if v != shared[k]}
     content = {"tasks": tasks, "manifest": shared, "runs": merged}
     path.write_text(json.dumps(content, separators=(",", ":")) + "\n")
@@ -89,7 +89,7 @@ def _merge(path: Path, tasks: dict[str, Any], rows: list[dict[str, Any]]) -> Pat
 
 
 def benchmark_page(folder: Path) -> str:
-    """Write `<folder>.md` and `<folder>.png` from the files in a folder; returns the text."""
+    """Write `<folder>.md` and `<folder>.png` from the files in a folder; return the text."""
     files = sorted(folder.glob("*.json"))
     if not files:
         raise RunDirectoryError(f"No results in {folder}. Add runs first: scripts/results add ...")
@@ -140,7 +140,7 @@ def _table(content: dict[str, Any]) -> list[str]:
     rows = []
     for (method, runs), rank in zip([*groups.items(), ("stl", [])], ranks, strict=True):
         shown = [f"{value:.1f}" if np.isfinite(value) else "" for value in rank]
-        if not runs:  # what the percentages are of
+        if not runs:  # the single-task row, to which the percentages refer
             empty = [""] * len(columns)
             cells = [*empty, *["0.0"] * len(columns), "0.0", *shown, "0", ""]
             rows.append((0.0, f"| {method} | {' | '.join(cells)} |"))
@@ -178,12 +178,12 @@ def _balance(content: dict[str, Any]) -> list[str]:
 
 
 def _mean_ranks(behind: np.ndarray, tasks: list[str]) -> np.ndarray:
-    """`[methods + 1, 3]`: flat without single-task training, flat and nested with it, the last row.
+    """Mean ranks, `[methods + 1, 3]`; single-task training is the last row.
 
-    Being behind by a smaller percentage is being better whatever the metric's direction, and
-    single-task training is behind itself by nothing.
+    The columns are: flat without single-task training, flat with it, nested with it. A smaller
+    percentage behind is better for every metric. Single-task training is 0 % behind itself.
     """
-    behind = behind.round(9)  # rounding must not break ties
+    behind = behind.round(9)  # so that rounding errors do not break ties
     lower = np.zeros(len(tasks), dtype=bool)
     joined = np.vstack([behind, np.zeros(len(tasks))])
     alone = np.append(mean_ranks(behind, lower), np.nan)
@@ -216,7 +216,7 @@ def _facts(content: dict[str, Any]) -> list[str]:
 
 
 def _commits(content: dict[str, Any]) -> str:
-    """The commits that the runs were made at, as one phrase."""
+    """The commits of the runs, as one phrase."""
     shared = content["manifest"]["git"]
     found = [run["manifest"].get("git", shared) for run in content["runs"]]
     names = {

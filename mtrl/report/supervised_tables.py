@@ -1,4 +1,4 @@
-"""Tables of supervised runs, from what they leave in `eval/final.json`."""
+"""Tables of supervised runs, from their `eval/final.json`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def result_table(result: Mapping[str, Any]) -> str:
 
 
 def ranking(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """Several runs side by side, best Delta-m first; in the order given where there is none."""
+    """Several runs as a table, best Delta-m first; in the given order if a run has no Delta-m."""
     rows = []
     for name, result in results.items():
         tests = result["test"]
@@ -48,7 +48,7 @@ def ranking(results: Mapping[str, Mapping[str, Any]]) -> str:
     if all(delta is not None for _, delta, _ in rows):
         rows.sort(key=lambda row: row[1])
     heads = {tuple(name for name, _ in metrics) for _, _, metrics in rows}
-    several = len(heads) > 1  # single tasks, for instance, share no column
+    several = len(heads) > 1  # single-task runs, for example, have no common columns
     lines = [["run", "delta_m", *(["metrics"] if several else heads.pop())]]
     for name, delta, metrics in rows:
         cells = [f"{label} {value:.4f}" if several else f"{value:.4f}" for label, value in metrics]
@@ -66,19 +66,19 @@ def _delta(value: float | None) -> str:
 
 
 def _beside_single_task(drop: float) -> str:
-    """A relative drop in percent, in words: what is positive is lost."""
+    """A relative drop in percent, in words; a positive drop is worse."""
     return f"{abs(drop):8.2f} % {'worse' if drop > 0 else 'better'} than the single task"
 
 
 def mean_ranks(
     table: np.ndarray, higher_is_better: np.ndarray, tasks: Sequence[str] | None = None
 ) -> np.ndarray:
-    """MR: the mean of each method's ranks, `[methods]`; ties share their mean rank.
+    """The mean rank MR of each method, `[methods]`; ties share their mean rank.
 
-    Flat, over all metrics, is what the tables of PIVRG, SAM-GS and RGB hold; RGB ranks single-task
-    training among the methods. Nested, within each task and then over tasks, is the formula that RGB
-    and Gama and Grassi print (theirs is equation 2). It depends on which methods are compared: never
-    set it beside another paper's.
+    The flat mean is over all metrics; the tables of PIVRG, SAM-GS and RGB have it, and RGB ranks
+    single-task training among the methods. The nested mean is within each task and then over tasks; RGB
+    and Gama and Grassi (equation 2) print this formula. A rank depends on the methods in the table, so
+    it must not be compared with ranks of another table.
 
     Args:
         table: `[methods, metrics]`.

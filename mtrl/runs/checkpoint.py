@@ -1,9 +1,10 @@
-"""Checkpoints: directories written whole, with checksums, without pickle.
+"""Checkpoints: directories with checksums and without pickle, written atomically.
 
-A checkpoint is `step_<n>/` with one safetensors file per part of the state, `state.json` for all that
-is not a tensor, and `manifest.json` with the SHA-256 of each file. It is written under a temporary
-name, synced, and renamed; a crash at any moment leaves the previous checkpoint as it was. Where the
-same step is saved again, the older one is called `step_<n>.old` until the newer one is in place.
+A checkpoint is a directory `step_<n>/`. It has one safetensors file per part of the state, `state.json`
+for everything that is not a tensor, and `manifest.json` with the SHA-256 of each file. It is written
+under a temporary name, synced, and renamed. So a crash at any moment leaves the previous checkpoint
+intact. If a step is saved again, the older checkpoint is called `step_<n>.old` until the newer one is in
+place.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ from mtrl.errors import MtrlError
 # 2: stacked networks (decision D15); 3: the log keeps the offsets of its files, layers
 # are modules, windows of success rates.
 FORMAT = 3
-_OLD = ".old"  # of a checkpoint whose step is being saved again
-_WRITING = ".writing"  # the folder of a checkpoint that is not whole yet
+_OLD = ".old"  # suffix of a checkpoint whose step is being saved again
+_WRITING = ".writing"  # folder of a checkpoint that is being written
 _TENSOR = "$tensor"
 _ITEMS = "$items"
-# What reading a file that is not what it should be can raise.
+# Errors that reading a damaged file can raise.
 _DAMAGE = (
     OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError,
 )  # fmt: skip
@@ -44,15 +45,15 @@ class CheckpointError(MtrlError, RuntimeError):
 
 
 def save(folder: Path, step: int, state: Mapping[str, Any], *, keep: int = 2) -> Path:
-    """Write a checkpoint and delete all but the newest.
+    """Write a checkpoint, and delete all but the newest.
 
     Args:
-        folder: of all checkpoints of a run.
-        step: names and orders checkpoints.
-        state: nested dictionaries and lists of tensors and plain values; each top-level key becomes a
+        folder: folder of the run's checkpoints.
+        step: the step; it names and orders checkpoints.
+        state: nested dictionaries and lists of tensors and plain values. Each top-level key becomes a
             file.
-        keep: how many checkpoints stay, the new one among them. Those of a later step are neither
-            counted nor deleted: they were passed over as damaged when the run was resumed.
+        keep: number of checkpoints to keep, with the new one. Those of a later step are neither counted
+            nor deleted: they were damaged, and skipped when the run was resumed.
 
     Returns:
         The checkpoint's directory.
@@ -61,13 +62,14 @@ def save(folder: Path, step: int, state: Mapping[str, Any], *, keep: int = 2) ->
 
 
 class Writer:
-    """Writes checkpoints beside the caller, one at a time and in order.
+    """Writes checkpoints in a thread, one at a time and in order.
 
-    The state is copied at once, so that training may go on; only the disk is waited for elsewhere. An
-    error of the disk is raised by the next call. :meth:`close` ends the thread.
+    The caller waits only for the copy of the state; the thread waits for the disk. The next call raises
+    an error of the disk. :meth:`close` ends the thread.
 
     Args:
-        folder, keep: as for :func:`save`.
+        folder: folder of the run's checkpoints.
+        keep: number of checkpoints to keep.
     """
 
     def __init__(self, folder: Path, *, keep: int = 2) -> None:
@@ -76,7 +78,7 @@ class Writer:
         self._last: Future[Path] | None = None
 
     def submit(self, step: int, state: Mapping[str, Any]) -> None:
-        """Copy the state and begin to write it, after the last one is on disk."""
+        """Wait for the last checkpoint, copy the state, and start to write it."""
         self.wait()
         snapshot = _snapshot(state)
         self._last = self._executor.submit(
@@ -84,13 +86,13 @@ class Writer:
         )
 
     def wait(self) -> None:
-        """Until the last checkpoint is on disk."""
+        """Wait until the last checkpoint is on disk."""
         if self._last is not None:
             last, self._last = self._last, None
             last.result()
 
     def close(self) -> None:
-        """Until the last checkpoint is on disk; no other can follow."""
+        """Wait until the last checkpoint is on disk, and end the thread."""
         try:
             self.wait()
         finally:
@@ -101,27 +103,27 @@ _Snapshot = dict[str, tuple[Any, dict[str, Tensor]]]
 
 
 def _snapshot(state: Mapping[str, Any]) -> _Snapshot:
-    """Each part as plain values and copied tensors."""
+    """Split each part into plain values and copied tensors."""
     parts: _Snapshot = {}
     for part, content in state.items():
         tensors: dict[str, Tensor] = {}
-        # Through JSON: the lists and dictionaries of a state may change while it is written.
+        # JSON copies the lists and dictionaries, which may change while the state is written.
         parts[part] = json.loads(json.dumps(_flatten(content, "", tensors))), tensors
     return parts
 
 
 def _write_checkpoint(folder: Path, step: int, parts: _Snapshot, keep: int) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / _WRITING  # one for all: what a writer that was killed left is replaced
+    temporary = folder / _WRITING  # always the same name, so a killed writer leaves no litter
     _remove(temporary)
     temporary.mkdir()
     _write(temporary / "state.json", {part: values for part, (values, _) in parts.items()})
-    mode = (temporary / "state.json").stat().st_mode  # what the umask allows
+    mode = (temporary / "state.json").stat().st_mode  # as the umask allows
     for part, (_, tensors) in parts.items():
         if tensors:
             path = temporary / f"{part}.safetensors"
             safetensors.torch.save_file(tensors, path)
-            path.chmod(mode)  # the library makes files that only their owner can read
+            path.chmod(mode)  # the library makes files that only the owner can read
     files = {
         path.name: {"sha256": _digest(path), "bytes": path.stat().st_size}
         for path in sorted(temporary.iterdir())
@@ -134,7 +136,7 @@ def _write_checkpoint(folder: Path, step: int, parts: _Snapshot, keep: int) -> P
 
 
 def _put_in_place(temporary: Path, final: Path, keep: int) -> Path:
-    """Give a whole checkpoint its name, and delete those that it makes superfluous."""
+    """Give a complete checkpoint its final name, and delete those that are too old."""
     same_step = final.with_name(f"{final.name}{_OLD}")
     if final.exists():
         _remove(same_step)
@@ -149,10 +151,10 @@ def _put_in_place(temporary: Path, final: Path, keep: int) -> Path:
 
 
 def load(checkpoint: Path) -> dict[str, Any]:
-    """Read one checkpoint, verified.
+    """Read and verify one checkpoint.
 
     Raises:
-        CheckpointError: it is damaged, incomplete, or of another format.
+        CheckpointError: the checkpoint is damaged, incomplete, or of another format.
     """
     try:
         manifest = json.loads((checkpoint / "manifest.json").read_text())
@@ -185,15 +187,15 @@ def load(checkpoint: Path) -> dict[str, Any]:
 
 
 def load_latest(folder: Path, *, set_aside: bool = False) -> tuple[Path, dict[str, Any]]:
-    """The newest valid checkpoint; damaged ones are reported on stderr and passed over.
+    """Read the newest valid checkpoint; report damaged ones on stderr and skip them.
 
     Args:
-        folder: of all checkpoints of a run.
-        set_aside: once a valid one is found, rename damaged ones to `damaged_step_<n>`, so that they
-            are never taken for one of the newest. For the process that goes on with the run.
+        folder: folder of the run's checkpoints.
+        set_aside: rename damaged checkpoints to `damaged_step_<n>` once a valid one is found, so that
+            they do not count as the newest again. For a process that continues the run.
 
     Raises:
-        CheckpointError: there is none; never silently from zero.
+        CheckpointError: there is no valid checkpoint; a run must not silently start from zero.
     """
     steps = _steps(folder)
     if not steps:
@@ -221,7 +223,7 @@ def load_latest(folder: Path, *, set_aside: bool = False) -> tuple[Path, dict[st
 
 
 def _steps(folder: Path) -> list[Path]:
-    """Checkpoints by step; of one step, the one that was being replaced comes first."""
+    """Checkpoints in the order of steps; `step_<n>.old` comes before `step_<n>`."""
     found = folder.glob("step_*") if folder.is_dir() else []
     return sorted(found, key=lambda path: (path.stem, path.suffix != _OLD))
 
@@ -235,7 +237,7 @@ def _remove(path: Path) -> None:
 
 def _flatten(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, Tensor):
-        tensors[path] = value.detach().to(  # one copy, whatever the layout and the device
+        tensors[path] = value.detach().to(  # exactly one copy, for every layout and device
             "cpu", copy=True, memory_format=torch.contiguous_format
         )
         return {_TENSOR: path}
@@ -245,7 +247,7 @@ def _flatten(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
         items = [[k, _flatten(v, f"{path}/{k}", tensors)] for k, v in value.items()]
         if all(isinstance(k, str) for k in value):
             return dict(items)
-        return {_ITEMS: items}  # optimisers count their parameters with integers
+        return {_ITEMS: items}  # optimisers use integers as keys
     if isinstance(value, list | tuple):
         return [_flatten(v, f"{path}/{i}", tensors) for i, v in enumerate(value)]
     if value is None or isinstance(value, bool | int | float | str):

@@ -1,4 +1,4 @@
-"""Where a run computes: the option `device`, for every kind of training."""
+"""The options `device` and `precision`, for RL and supervised training."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def check_device(name: str) -> None:
-    """Refuse `cuda` where there is none.
+    """Refuse `cuda` on a machine without a GPU.
 
     Raises:
         ValueError: torch finds no GPU.
@@ -17,17 +17,17 @@ def check_device(name: str) -> None:
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` takes a GPU when there is one."""
+    """The device of a name; `auto` takes a GPU if there is one."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
 
 
 def check_precision(precision: str, device: torch.device) -> None:
-    """Refuse TF32 where the device has no such products.
+    """Refuse TF32 on a device without TF32 products.
 
     Raises:
-        ValueError: it has none.
+        ValueError: the device is not a GPU.
     """
     if precision == "tf32" and device.type != "cuda":
         raise ValueError(
@@ -36,12 +36,12 @@ def check_precision(precision: str, device: torch.device) -> None:
 
 
 def set_precision(precision: str) -> None:
-    """Let float32 products on a GPU take TF32 where `precision` is tf32, and not elsewhere."""
+    """Let float32 products on a GPU use TF32 if `precision` is tf32; otherwise forbid it."""
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
 
 
 def upload(tensor: Tensor, device: torch.device) -> Tensor:
-    """A host tensor on `device`, without waiting for the work that a GPU has been given."""
+    """Copy a host tensor to `device` without waiting for work that is queued on a GPU."""
     if device.type != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)

@@ -21,21 +21,22 @@ from mtrl.runs.provenance import package_commit
 
 PACKAGES = ("torch", "numpy", "scipy", "gymnasium", "metaworld", "mujoco", "ray", DISTRIBUTION)
 PROVENANCE = ("created", "python", "platform", "cpus", "versions", "git")
-_STALE_AFTER_S = 120.0  # on another host, a heartbeat older than this belongs to a dead process
+_STALE_AFTER_S = 120.0  # a process on another host with an older heartbeat counts as dead
 
 
 class RunDirectoryError(MtrlError, RuntimeError):
-    """A run directory is missing, in use, or not a run."""
+    """A run directory is missing, in use, or not a run directory."""
 
     exit_code = USAGE
 
 
 class RunDirectory:
-    """`<base>/<name>-s<seed>-<utc>/` and the files that every run has.
+    """A run directory `<base>/<name>-s<seed>-<utc>/` and its files.
 
-    `config.yaml` (resolved), `manifest.json` (versions, command, host), `metrics.jsonl` (what a seed
-    reproduces), `timing.jsonl` (what it does not), `checkpoints/`, `eval/`, `status.json`, `lock`.
-    One process holds the lock; the operating system frees it when that process dies, however it does.
+    The files are `config.yaml` (resolved), `manifest.json` (versions, command, host), `metrics.jsonl`
+    (metrics that a seed reproduces), `timing.jsonl` (those that it does not), `checkpoints/`, `eval/`,
+    `status.json` and `lock`. One process holds the lock. The operating system releases it when that
+    process ends, even if it is killed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -46,10 +47,16 @@ class RunDirectory:
 
     @classmethod
     def create(cls, base: Path, name: str, seed: int, config: str) -> RunDirectory:
-        """Make a new directory; two runs in the same second get different ones.
+        """Make a new directory; two runs in the same second get different names.
+
+        Args:
+            base: folder of all runs.
+            name: first part of the directory's name.
+            seed: the run's seed.
+            config: text of `config.yaml`.
 
         Raises:
-            RunDirectoryError: none can be made there.
+            RunDirectoryError: no directory can be made there.
         """
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         for attempt in range(100):
@@ -78,7 +85,7 @@ class RunDirectory:
 
     @classmethod
     def open(cls, path: Path) -> RunDirectory:
-        """An existing run, for reading.
+        """Open an existing run for reading.
 
         Raises:
             RunDirectoryError: there is no run at that path.
@@ -117,13 +124,13 @@ class RunDirectory:
         self._lock = handle
 
     def release(self) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None
 
     def write_status(self, state: str, **facts: Any) -> None:
-        """Record `running`, `done`, `failed` or `interrupted` with a heartbeat."""
+        """Record the state (`running`, `done`, `failed` or `interrupted`), facts, and a heartbeat."""
         with self._writing_status:
             own = {"state": state, "pid": os.getpid(), "host": platform.node()}
             self._status = {**own, **facts}
@@ -135,10 +142,10 @@ class RunDirectory:
             self._write_json("status.json", {**self._status, "heartbeat": time.time()})
 
     def status(self) -> dict[str, Any]:
-        """The last status; `state` is `dead` where a running one has lost its process.
+        """The last status; `state` is `dead` if the run was running and its process is gone.
 
-        On this host a run lives while its process exists and holds the lock. Neither can be seen from
-        another host: there it lives while its heartbeat is fresh.
+        A run of this host is alive if its process exists and holds the lock. For a run of another host
+        neither can be seen; it counts as alive while its heartbeat is recent.
         """
         try:
             status = json.loads((self.path / "status.json").read_text())
@@ -154,11 +161,11 @@ class RunDirectory:
         return status
 
     def write_json(self, name: str, content: Any) -> Path:
-        """Write a file of the run, atomically."""
+        """Write a JSON file of the run atomically; return its path."""
         return self._write_json(name, content)
 
     def provenance(self) -> dict[str, Any]:
-        """What a kept result says about the run that it comes from: date, versions, machine, commit."""
+        """Date, versions, machine and commit of the run, to be kept with its results."""
         manifest = json.loads((self.path / "manifest.json").read_text())
         return {key: manifest[key] for key in PROVENANCE}
 
@@ -186,7 +193,7 @@ def _exists(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # it is another user's
+    except PermissionError:  # the process belongs to another user
         return True
     return True
 

@@ -1,4 +1,4 @@
-"""Signals: the first asks a run to stop with a checkpoint, the second ends it at once."""
+"""Signals: the first stops a run with a checkpoint, the second ends it at once."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupt:
-    """Context that catches SIGINT and SIGTERM while a run is in progress.
+    """Context manager that catches SIGINT and SIGTERM during a run.
 
     Attributes:
-        signal: number of the signal received, or None.
+        signal: number of the first signal received, or None.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Interrupt:
             signal.signal(number, handler)
 
     def install(self) -> None:
-        """Catch the signals, again if need be: starting Ray puts handlers of its own in their place."""
+        """Install the handlers. Starting Ray replaces them, so call this again afterwards."""
         for number in _SIGNALS:
             signal.signal(number, self._handle)
 

@@ -1,4 +1,4 @@
-"""Task weights that an earlier run learned, read from its log."""
+"""Read the task weights that an earlier run learned from its log."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from mtrl.runs.metric_log import read_jsonl
 def read_learned_weights(
     options: Mapping[str, Any], tasks: Sequence[str], key: str
 ) -> dict[str, Any]:
-    """A method's options, with `log` replaced by the `weights` that it holds.
+    """Replace the option `log` of a method by the `weights` in that log.
 
-    The options `log`, `key` and `decay` are taken out: `log` is the `metrics.jsonl` of another run,
-    `key` the name of the weights there (`key/<task>` for each task), and `decay` (0.9) that of
-    :func:`smoothed_weights`. Without `log` the options come back as they are.
+    `log` is the `metrics.jsonl` of another run. The weights of a task are under `key/<task>`, and
+    `decay` (0.9) is that of :func:`smoothed_weights`. The result has `weights` in place of these three
+    options. Without `log` the options do not change.
 
     Args:
-        options: of a method that takes `weights`.
-        tasks: names, in the order of the weights.
-        key: what `key` is by default.
+        options: options of a method that takes `weights`.
+        tasks: task names, in the order of the weights.
+        key: default of the option `key`.
 
     Raises:
         ValueError: an option is wrong, or the log holds no weights of these tasks.
@@ -48,13 +48,13 @@ def read_learned_weights(
 def smoothed_weights(
     log: Path, tasks: Sequence[str], key: str, decay: float = 0.9
 ) -> list[float]:
-    """The last exponential mean of the weights in a run's log, one for each task.
+    """The last exponential moving average of the weights in a run's log, one for each task.
 
     Args:
         log: a `metrics.jsonl`; each record is a mean over its interval.
-        tasks: names, in the order of the result.
-        key: `key/<task>` holds the weight of a task.
-        decay: of the mean.
+        tasks: task names, in the order of the result.
+        key: `key/<task>` is the weight of a task.
+        decay: decay of the moving average.
 
     Raises:
         ValueError: no record has a finite weight of every task.

@@ -1,4 +1,4 @@
-"""What run directories may be called, and how a run is found by what a person types."""
+"""Check the names of run directories, and find a run by the name or path that a user types."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mtrl.runs.directory import RunDirectory, RunDirectoryError, list_runs
 
 
 def check_run_name(name: str) -> None:
-    """Raise `ValueError` for a name that leads out of the folder of runs."""
+    """Raise `ValueError` for a name that would lead out of the folder of runs."""
     if "/" in name or not name.isprintable() or name.startswith(("-", ".")):
         raise ValueError(
             "`run.name` begins a folder's name: it should hold no `/` and not start with `.` or `-`."
@@ -18,10 +18,10 @@ def check_run_name(name: str) -> None:
 
 
 def find_run(text: str, base: Path = Path("runs")) -> RunDirectory:
-    """A run given as a path, or as a name in the folder of runs.
+    """Find a run by its path, or by its name in the folder of runs.
 
     Raises:
-        RunDirectoryError: there is none; the message names the closest.
+        RunDirectoryError: there is no such run; the message suggests a similar name.
     """
     path = Path(text)
     if not path.exists() and len(path.parts) == 1:

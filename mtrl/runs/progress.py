@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a live view on a terminal, plain lines elsewhere."""
+"""Show the progress of a run: a live table on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _PLAIN_EVERY_S = 30.0
 
 @dataclass(frozen=True)
 class Column:
-    """What a run knows about each task.
+    """A column of the table of tasks.
 
     Attributes:
-        name: heads the column.
-        values: one entry per task; NaN where unknown.
-        spec: how a value is written.
-        bar: draw it as a share of 1, too.
+        name: heading of the column.
+        values: one value per task; NaN if unknown.
+        spec: format of a value.
+        bar: also draw the value as a bar from 0 to 1.
     """
 
     name: str
@@ -31,15 +31,16 @@ class Column:
 
 @dataclass(frozen=True)
 class Progress:
-    """One moment of a run.
+    """The state of a run at one moment, to be shown.
 
     Attributes:
         title: the run's name.
-        done: share of the run, 0 to 1.
-        seconds, seconds_left: wall time used and expected; None while unknown.
-        tasks: names.
-        columns: of the table of tasks; the mean of the first sums the run up.
-        facts: shown as they are, in this order.
+        done: share of the run that is done, 0 to 1.
+        seconds: wall time so far.
+        seconds_left: expected rest of the wall time; None if unknown.
+        tasks: task names.
+        columns: columns of the table of tasks; the mean of the first one is the run's main number.
+        facts: name -> text, shown unchanged and in this order.
     """
 
     title: str
@@ -55,15 +56,15 @@ class View(Protocol):
     """Shows progress on stderr; stdout is for results."""
 
     def update(self, progress: Progress) -> None:
-        """Show a moment."""
+        """Show the state."""
         ...
 
     def message(self, text: str) -> None:
-        """Say something once."""
+        """Show a message."""
         ...
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
         ...
 
 
@@ -74,14 +75,14 @@ def make_view(stream: TextIO | None = None) -> View:
 
 
 class PlainView:
-    """A line every half minute, for logs and pipes."""
+    """Writes a line every half minute, for logs and pipes."""
 
     def __init__(self, stream: TextIO, every_s: float = _PLAIN_EVERY_S) -> None:
         self.stream, self.every_s = stream, every_s
         self._last = -math.inf
 
     def update(self, progress: Progress) -> None:
-        """Write a line if the last one is old enough."""
+        """Write a line if the last one was written long enough ago."""
         now = time.monotonic()
         if now - self._last < self.every_s:
             return
@@ -99,11 +100,11 @@ class PlainView:
         print(text, file=self.stream, flush=True)
 
     def close(self) -> None:
-        """Nothing to restore."""
+        """Do nothing: there is nothing to restore."""
 
 
 class LiveView:
-    """A table that redraws in place: tasks, facts, time left."""
+    """Redraws a table in place: tasks, facts, time left."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -114,20 +115,20 @@ class LiveView:
         self._live.start()
 
     def update(self, progress: Progress) -> None:
-        """Redraw."""
+        """Redraw the table."""
         self._live.update(render(progress))
 
     def message(self, text: str) -> None:
-        """Print above the table."""
+        """Print a message above the table."""
         self._console.print(text, highlight=False)
 
     def close(self) -> None:
-        """Stop redrawing; the last picture stays."""
+        """Stop redrawing; the last table stays."""
         self._live.stop()
 
 
 def render(progress: Progress):
-    """The live view's picture of a moment, as a rich renderable."""
+    """The live view's table, as a rich renderable."""
     from rich.console import Group
     from rich.panel import Panel
     from rich.progress_bar import ProgressBar
@@ -154,16 +155,16 @@ def render(progress: Progress):
     tasks.add_row("mean", *([""] if first.bar else []), mean, style="bold")
 
     pairs = [f"[dim]{name}[/dim]\u00a0{value}" for name, value in progress.facts.items()]
-    facts = Text.from_markup("   ".join(pairs))  # wraps between facts on a narrow terminal
+    facts = Text.from_markup("   ".join(pairs))  # so that a narrow terminal wraps between facts
     left = _clock(progress.seconds_left) if progress.seconds_left is not None else "?"
-    run = Table.grid(expand=True)  # a bare bar would swallow the line after it
+    run = Table.grid(expand=True)  # without a grid the bar would hide the next line
     run.add_row(ProgressBar(total=1.0, completed=progress.done))
     clock = f"[dim]time[/dim] {_clock(progress.seconds)}   [dim]left[/dim] {left}"
     return Panel(Group(run, facts, clock, tasks), title=progress.title, border_style="dim")
 
 
 def mean_known(values: Sequence[float]) -> float:
-    """Mean of the values that are known; NaN where none is."""
+    """Mean of the values that are not NaN; NaN if there are none."""
     known = [value for value in values if not math.isnan(value)]
     return sum(known) / len(known) if known else math.nan
 

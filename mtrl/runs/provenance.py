@@ -1,4 +1,4 @@
-"""Which code ran: the commit of the checkout that holds the package, or none."""
+"""The commit of the code that runs, if the package is in a git checkout."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from typing import TypedDict
 
 
 class Commit(TypedDict):
-    """A commit, and whether the package's files differ from it."""
+    """A commit, and whether the files of the package differ from it (`dirty`)."""
 
     commit: str
     dirty: bool
 
 
 def package_commit(package: Path = Path(__file__).parents[1]) -> Commit | None:
-    """The commit that a folder of code is at.
+    """The checked-out commit of a folder of code.
 
     Args:
         package: the folder.
 
     Returns:
-        None where git does not track the folder's files: an installed copy lies, for example, in a
-        virtual environment within another project's repository, whose commit says nothing about it.
+        None if git does not track the files of the folder. For example, an installed copy may lie in a
+        virtual environment inside another project's repository; the commit of that repository would be
+        wrong.
     """
-    # Within a hook git sets GIT_DIR, which would name that repository whatever the folder is.
+    # In a hook git sets GIT_DIR, which would override the folder.
     environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
 
     def git(*arguments: str) -> str:

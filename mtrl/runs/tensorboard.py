@@ -1,4 +1,4 @@
-"""Event files: the records of a run as TensorBoard shows them, with its configuration."""
+"""TensorBoard event files with the records of a run and its configuration."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-# What TensorBoard's page of hyperparameters shows beside them, where a run has it.
+# Metrics that TensorBoard shows beside the hyperparameters, if a run has them.
 _OUTCOMES = ("final/mean_success_rate", "val/mean_loss", "val/delta_m")
 
 
 class EventFiles:
-    """Writes event files. Names differ from those of the logs in one thing: see :meth:`add`.
+    """Writes event files. The names are those of the logs, except for groups: see :meth:`add`.
 
     Args:
-        folder: the run directory; its `config.yaml` becomes the text and the hyperparameters.
-        parts: of the model that have a balancer each.
-        purge_step: of a run that goes on: drop what event files hold from this step on.
+        folder: the run directory; its `config.yaml` is written as text and as hyperparameters.
+        parts: parts of the model that have a balancer, such as `critic`.
+        purge_step: for a resumed run: hide existing events from this step on.
     """
 
     def __init__(
@@ -34,10 +34,10 @@ class EventFiles:
             self._add_config(config.read_text())
 
     def add(self, record: Mapping[str, Any], step: int) -> None:
-        """Add the numbers of a record, at its own step, or at the one that an evaluation measured.
+        """Add the numbers of a record at its step, or at the step that an evaluation measured.
 
-        `balance/weight/critic/reach-v3` becomes `balance_critic/weight/reach-v3`: TensorBoard makes one
-        group of all names that share their first word.
+        `balance/weight/critic/reach-v3` becomes `balance_critic/weight/reach-v3`, because TensorBoard
+        groups names by their first word.
         """
         at = record.get("evaluated_at", step)
         for key, value in record.items():
@@ -60,7 +60,7 @@ class EventFiles:
 
         self._writer.add_text("config", "\n".join(f"    {line}" for line in text.splitlines()), 0)
         values = _flat(YAML(typ="safe", pure=True).load(text) or {})
-        # `SummaryWriter.add_hparams` would write them as a run of its own.
+        # `SummaryWriter.add_hparams` would write them as a separate run.
         for summary in hparams(values, dict.fromkeys(_OUTCOMES, 0.0)):
             self._writer.file_writer.add_summary(summary)  # type: ignore[union-attr]
 

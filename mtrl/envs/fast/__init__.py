@@ -1,13 +1,13 @@
-"""Meta-World's tasks at a multiple of their speed, bit for bit the same.
+"""Fast versions of Meta-World's tasks that give the same bits.
 
-`fast_class("push-v3")` is a subclass of the library's class, made at run time: the slow helpers are
-replaced by exact scalar ones (:mod:`mtrl.envs.fast.sawyer`), and the task's own methods keep their
-code but see the fast helpers through a copied globals dictionary (:mod:`mtrl.envs.fast.rebind`).
-The library's modules and classes stay as they are, so both versions live in one process and
-:func:`mtrl.envs.verify.verify` can compare them.
+`fast_class("push-v3")` makes a subclass of the library's class at run time. The base class is replaced
+by one with exact scalar helpers (:mod:`mtrl.envs.fast.sawyer`). The task's methods keep their code, but
+find the fast helpers in a copy of their globals (:mod:`mtrl.envs.fast.rebind`). The library's modules
+and classes do not change, so both versions can run in one process, and
+:func:`mtrl.envs.verify.verify` compares them.
 
-Exact means: observations, rewards, flags, infos, their Python types, and the simulator's state. Not
-kept up to date, as no task reads it: `data.cacc`, `cfrc_int` and `cfrc_ext`.
+The same are observations, rewards, flags, infos, their Python types, and the simulator's state.
+Exceptions are `data.cacc`, `cfrc_int` and `cfrc_ext`: they are not updated, since no task reads them.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ import functools
 import importlib.metadata
 import warnings
 
-# Versions on which `verify` found no difference over all 50 tasks. The replacements lean on details
-# of the library (and the library on details of the simulator), so others take the original class.
+# Versions for which `verify` found no difference in all 50 tasks. The replacements depend on details
+# of the library and of the simulator, so other versions use the original class.
 VERIFIED = frozenset({("3.1.1", "3.3.0")})
 
 
 @functools.cache
 def fast_class(name: str) -> type:
-    """The fast class of a v3 task, a subclass of the library's; made once per process.
+    """The fast class of a v3 task: a subclass of the library's class, made once per process.
 
     Raises:
-        KeyError: no such task.
+        KeyError: the task is unknown.
     """
     from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 
@@ -37,7 +37,7 @@ def fast_class(name: str) -> type:
 
 @functools.cache
 def supported() -> bool:
-    """Whether the installed versions were verified; warns, once per process, where not."""
+    """Whether the installed versions were verified; if not, warn once per process."""
     versions = installed_versions()
     if versions in VERIFIED:
         return True

@@ -1,4 +1,4 @@
-"""Make a task's fast class: its own methods, on fast globals, above the fast base class."""
+"""Make the fast class of a task: its methods see fast globals, and its base class is the fast one."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _NOT_COPIED = frozenset({"__dict__", "__weakref__", "__parameters__", "__abstrac
 
 @functools.cache
 def fast_subclass(original: type) -> type:
-    """A subclass of `original` with the same behaviour, bit for bit.
+    """A fast subclass of `original` that gives the same bits.
 
-    Its bases are `(original, FastSawyerEnv)`: the task's methods come first, then the fast base,
-    then the library's, also for `super()` inside of the task's methods.
+    Its bases are `(original, FastSawyerEnv)`. So attributes, also of `super()` in the task's methods,
+    are found in the task first, then in the fast base class, then in the library's.
 
     Raises:
-        TypeError: `original` does not derive from the library's base class directly.
+        TypeError: the library's base class is not the only base of `original`.
     """
     if original.__bases__ != (SawyerXYZEnv,):
         raise TypeError(f"{original.__name__} should derive from SawyerXYZEnv and nothing else.")
@@ -39,7 +39,7 @@ def fast_subclass(original: type) -> type:
     }
     body["__reduce__"] = _reduce
     fast_type = type(original.__name__, (original, FastSawyerEnv), body)
-    scope[original.__name__] = fast_type  # static methods are called through the class's name
+    scope[original.__name__] = fast_type  # tasks call static methods through the name of the class
     return fast_type
 
 
@@ -73,7 +73,7 @@ def _rebound(member: Any, scope: dict[str, Any]) -> Any:
 
 
 def _undecorated(function: FunctionType) -> FunctionType:
-    """The function inside `assert_task_is_set`, which the fast `step` checks once for all."""
+    """The function inside the decorator `assert_task_is_set`; the fast `step` makes that check."""
     if "assert_task_is_set" not in function.__qualname__ or function.__closure__ is None:
         return function
     inner = dict(zip(function.__code__.co_freevars, function.__closure__, strict=True))["func"]

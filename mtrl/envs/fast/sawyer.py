@@ -1,4 +1,4 @@
-"""The fast counterpart of Meta-World's base class: views for look-ups, scalars for arrays."""
+"""The fast version of Meta-World's base class: views instead of look-ups, scalars instead of arrays."""
 
 # pyright: reportAttributeAccessIssue=false
 # (mujoco is a compiled module without type stubs)
@@ -24,7 +24,7 @@ _hamacher_product = reward_utils.hamacher_product
 
 
 class _Views(dict[str, _Array]):
-    """Positions by name: views into the simulator's memory, looked up once."""
+    """Positions by name: views into the simulator's memory, each looked up once."""
 
     def __init__(self, ids: Any, rows: _Array) -> None:
         super().__init__()
@@ -36,10 +36,10 @@ class _Views(dict[str, _Array]):
 
 
 class FastSawyerEnv(SawyerXYZEnv):
-    """Exact replacements for what every task inherits; see :mod:`mtrl.envs.fast`.
+    """Exact replacements of the methods that every task inherits; see :mod:`mtrl.envs.fast`.
 
-    `settling = False` leaves out the physics of resets: positions are then those of the model, and
-    only what does not depend on them (the goals that a task draws) is meaningful.
+    `settling = False` leaves out the physics of resets. Positions are then those of the model, so only
+    values that do not depend on them are valid, such as the goals that a task draws.
     """
 
     settling = True
@@ -72,7 +72,7 @@ class FastSawyerEnv(SawyerXYZEnv):
 
     def __getstate__(self) -> Any:
         state = super().__getstate__()
-        for name in _VIEW_NAMES:  # a copy would point to memory that no simulator writes
+        for name in _VIEW_NAMES:  # a copied view would not show the new simulator's memory
             state["state"].pop(name, None)
         return state
 
@@ -98,8 +98,9 @@ class FastSawyerEnv(SawyerXYZEnv):
     def step(self, action: Any) -> tuple[_Array, Any, bool, bool, dict[str, Any]]:
         """Advance one control step, like the library's `step`.
 
-        The second forward pass stays: it overwrites the solver's warm start, hence later states.
-        The library's rewriting of the target's site goes, as that pass overwrites it.
+        The second forward pass is kept, because it changes the solver's warm start and thereby later
+        states. The library also rewrites the target's site; this is left out, because that pass
+        overwrites it.
         """
         if not self._set_task_called:
             raise RuntimeError("You must call env.set_task before using env.step")
@@ -125,7 +126,7 @@ class FastSawyerEnv(SawyerXYZEnv):
         return obs.copy(), reward, False, self.curr_path_length == self.max_path_length, info
 
     def set_xyz_action(self, action: Any) -> None:
-        """Move the mocap body by the action; its dtype decides the rounding, as in the library."""
+        """Move the mocap body by the action. As in the library, its dtype decides the rounding."""
         delta = (clip_unit(action) * self.action_scale).tolist()
         position = self._mocap_pos
         low, high = self.mocap_low.tolist(), self.mocap_high.tolist()
@@ -147,7 +148,7 @@ class FastSawyerEnv(SawyerXYZEnv):
         obs[:18] = current
         obs[18:36] = self._prev_obs
         obs[36:] = 0.0 if self._partially_observable else goal
-        self._prev_obs = current  # stacked before the clipping
+        self._prev_obs = current  # before the clipping, as in the library
         return obs
 
     def _get_curr_obs_combined_no_goal(self) -> _Array:
@@ -183,8 +184,8 @@ class FastSawyerEnv(SawyerXYZEnv):
     def touching_object(self, object_geom_id: int) -> bool:
         """Whether both pads press on the object.
 
-        Reading the contacts as lists avoids one Python object per contact. As in the library, a
-        contact outside of the solver has address -1 and reads the last force.
+        Contacts are read as lists, to avoid a Python object for each contact. As in the library, a
+        contact outside of the solver has address -1 and so reads the last force.
         """
         left, right = self._pad_geoms
         contact = self.data.contact
@@ -255,8 +256,9 @@ class FastSawyerEnv(SawyerXYZEnv):
     def reset(self, seed: int | None = None, options: Any = None) -> tuple[_Array, dict[str, Any]]:
         """Start an episode, like the library's `reset`.
 
-        The library runs `reset_model` twice and throws the first pass's state away. Its random
-        draws and its edits of the model count, its 250 physics steps do not.
+        The library runs `reset_model` twice and discards the state of the first pass. That pass matters
+        only through its random draws and its changes of the model, so its 250 physics steps are left
+        out.
         """
         if self.data is not self._bound:
             self._bind(self.model, self.data)

@@ -1,8 +1,8 @@
-"""Exact scalar versions of the helpers that tasks call through their module's globals.
+"""Exact scalar versions of the helper functions that tasks find in their module's globals.
 
-Each has the signature of what it replaces, handles the case that the tasks use, and hands every
-other case to the original. Exact includes the type of the result: it decides how later expressions
-are rounded.
+Each function has the signature of the function that it replaces. It handles the cases that tasks use
+and calls the original for all others. The types of results are the same, too, because they decide how
+later expressions are rounded.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def norm(
         and not keepdims
         and x.flags.c_contiguous
     ):
-        # The product is BLAS's, as in numpy: its rounding is the reference.
+        # `dot` calls BLAS, as numpy does, so the rounding is the same.
         return np.float64(math.sqrt(x.dot(x)))
     if type(x) in _REAL and ord is None and axis is None and not keepdims:
         return np.float64(math.sqrt(float(x) * float(x)))
@@ -51,7 +51,7 @@ def norm(
 
 
 def clip(a: Any, a_min: Any = None, a_max: Any = None, *args: Any, **kwargs: Any) -> Any:
-    """`numpy.clip`; fast for floats between plain bounds, where numpy ends in the same ufunc."""
+    """`numpy.clip`; fast for floats with two bounds, for which numpy calls the same ufunc."""
     kind = type(a)
     if (
         not args
@@ -67,7 +67,7 @@ def clip(a: Any, a_min: Any = None, a_max: Any = None, *args: Any, **kwargs: Any
 
 
 def clip_unit(a: Any) -> Any:
-    """`numpy.clip(a, -1, 1)` of three numbers; most actions need none."""
+    """`numpy.clip(a, -1, 1)` of three numbers; most actions need no clipping."""
     if type(a) is np.ndarray:
         x, y, z = a.tolist()
         if -1 <= x <= 1 and -1 <= y <= 1 and -1 <= z <= 1:
@@ -105,13 +105,13 @@ def tolerance(
                 return 0.0
             distance = float(lower - value if value < lower else value - upper) / float(margin)
             try:
-                # `**2`, not a product: the original calls the C library's pow. And numpy's exp,
-                # which is its own.
+                # `**2` and not a product, because the original calls the C library's pow. `np.exp`
+                # and not `math.exp`, because numpy has its own implementation.
                 if sigmoid == "long_tail":
                     return 1 / ((distance * _LONG_TAIL_SCALE) ** 2 + 1)
                 return float(np.exp(-0.5 * (distance * _GAUSSIAN_SCALE) ** 2))
             except OverflowError:
-                pass  # numpy's infinity, which Python's floats refuse
+                pass  # numpy gives infinity where Python raises an error
     return reward_utils.tolerance(x, bounds, margin, sigmoid, value_at_margin)
 
 
@@ -125,7 +125,7 @@ class FastRotation:
 
     @staticmethod
     def from_matrix(matrix: np.ndarray) -> Any:
-        """The rotation of a 3x3 matrix; scipy's own where the matrix needs orthogonalisation."""
+        """The rotation of a 3x3 matrix; scipy's class if the matrix needs orthogonalisation."""
         quat = quaternion(matrix)
         return Rotation.from_matrix(matrix) if quat is None else FastRotation(quat)
 
@@ -135,15 +135,15 @@ class FastRotation:
 
 
 def quaternion(matrix: np.ndarray) -> np.ndarray | None:
-    """Unit quaternion `(x, y, z, w)` of an orthonormal 3x3 matrix; None where scipy must decide.
+    """Unit quaternion `(x, y, z, w)` of an orthonormal 3x3 matrix; None if scipy must compute it.
 
-    The largest of the diagonal and the trace chooses the formula, the first one on ties, and the
-    sum of squares is taken in this order: scipy's, so that every bit agrees.
+    The largest of the diagonal entries and the trace decides the formula; on ties the first. This choice
+    and the order of the sum of squares are scipy's, so every bit agrees.
     """
     if matrix.shape != (3, 3) or matrix.dtype is not _FLOAT64:
         return None
     (a, b, c), (d, e, f), (g, h, i) = matrix.tolist()
-    # scipy orthogonalises beyond 1e-5 on the diagonal and 1e-12 off it; stay well inside.
+    # scipy orthogonalises for errors above 1e-5 on the diagonal and 1e-12 off it; stay below.
     if not (
         abs(a * a + b * b + c * c - 1) < 9e-6
         and abs(d * d + e * e + f * f - 1) < 9e-6
@@ -177,7 +177,7 @@ def _copy_of(module: types.ModuleType, **replaced: Any) -> types.ModuleType:
 fast_numpy = _copy_of(np, linalg=_copy_of(np.linalg, norm=norm), clip=clip, copy=copy)
 fast_reward_utils = _copy_of(reward_utils, tolerance=tolerance)
 
-# What a task's module may import, and what its methods find there instead.
+# Name in the globals of a task -> the original, and its replacement.
 REPLACEMENTS: dict[str, tuple[Any, Any]] = {
     "np": (np, fast_numpy),
     "reward_utils": (reward_utils, fast_reward_utils),
