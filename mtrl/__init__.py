@@ -1,8 +1,8 @@
 """mtrl: distributed multi-task reinforcement learning with balanced task gradients.
 
-Nothing runs at import. The three public entry points are the `mtrl` command (`mtrl --help`),
-:func:`load_policy`, and the balancing package (`mtrl.balancing`), which knows no reinforcement
-learning and can be used alone.
+Importing the package runs nothing. It has three entry points: the `mtrl` command (`mtrl --help`),
+:func:`load_policy`, and the balancing package `mtrl.balancing`, which can be used without reinforcement
+learning.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["__version__", "load_policy"]
 
 
 def __getattr__(name: str) -> Any:
-    # Deferred, so that `import mtrl` and `mtrl --help` do not pay for torch.
+    # Deferred, so that `import mtrl` and `mtrl --help` do not import torch.
     if name == "load_policy":
         from mtrl.rl.trained_policy import load_policy
 

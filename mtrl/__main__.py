@@ -1,4 +1,4 @@
-"""`python -m mtrl`: the same program as the `mtrl` console script."""
+"""`python -m mtrl` runs the `mtrl` command."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The arguments of the `mtrl` command, and what it answers where they are wrong."""
+"""Parse the arguments of the `mtrl` command; explain wrong ones."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ FindKey = Callable[[argparse.Namespace, str], str | None]
 
 
 def parse(arguments: Sequence[str], find_key: FindKey) -> argparse.Namespace:
-    """The options of a verb, with its name as `verb` (None where there is none).
+    """Parse the options of a verb; `verb` is its name, or None without a verb.
 
-    Arguments that are wrong end the program with exit code 2 and the usage of the verb.
+    Wrong arguments end the program with exit code 2 and the usage of the verb.
 
     Args:
-        arguments: of the command line, without the program's name.
-        find_key: the configuration key of the verb that a name means, or None.
+        arguments: the command line, without the program's name.
+        find_key: finds the configuration key of the verb that a name means, or None.
     """
     parser = make_parser()
     verb = next((word for word in arguments if not word.startswith("-")), None)
@@ -26,7 +26,7 @@ def parse(arguments: Sequence[str], find_key: FindKey) -> argparse.Namespace:
     options, rest = parser.parse_known_args(arguments)
     if options.verb is None:
         return options
-    if "overrides" in options:  # argparse takes only the first stretch of them
+    if "overrides" in options:  # argparse takes only those before the first option
         words = [word for word in rest if not word.startswith("-")]
         rest = [word for word in rest if word.startswith("-")]
         options.overrides = join_lists([*options.overrides, *words])
@@ -56,7 +56,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def join_lists(words: Sequence[str]) -> list[str]:
-    """Put a list together that the shell has cut at its blanks: `env.tasks=[a,` and `b]`."""
+    """Join lists that the shell has split at blanks: `env.tasks=[a,` and `b]`."""
     joined: list[str] = []
     for word in words:
         if joined and "=" in joined[-1] and _open_brackets(joined[-1]) > 0:
@@ -73,7 +73,7 @@ def _open_brackets(text: str) -> int:
 def _about_flag(
     options: argparse.Namespace, flag: str, arguments: Sequence[str], find_key: FindKey
 ) -> str:
-    """Other programs write `--seed=1` or `--seed 1` where this one has `seed=1`."""
+    """Explain that keys are written `seed=1`, not `--seed=1` or `--seed 1` as in other programs."""
     name, separator, value = flag.lstrip("-").partition("=")
     key = find_key(options, name.replace("-", "_"))
     known = suggest(f"--{name}", options.parser._option_string_actions)

@@ -1,4 +1,4 @@
-"""`mtrl doctor`: what could be wrong with this machine, each finding with its repair."""
+"""`mtrl doctor`: check this machine, and name the repair of each problem."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from mtrl.config import PRESETS
 from mtrl.errors import MtrlError, describe
 
 _VERIFIED = {"metaworld": "3.1.1", "mujoco": "3.3.0"}
-_PYTHONS = ((3, 11), (3, 13))  # the first and the last that are tested
+_PYTHONS = ((3, 11), (3, 13))  # the first and the last version that we test
 _MIN_SHM_MB = 256
-_MIN_DISK_MB = 1024  # a run of a few checkpoints, replay included
+_MIN_DISK_MB = 1024  # a run with a few checkpoints, each with its replay buffer
 _SIMULATOR = " ".join(f"{package}=={version}" for package, version in _VERIFIED.items())
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One fact about the machine.
+    """The result of one check.
 
     Attributes:
-        level: `ok`, `warning` (training works), or `error` (it does not).
-        subject: what was looked at.
-        text: what was found.
-        repair: the one command, or step, that mends it.
+        level: `ok`, `warning` (training works), or `error` (training does not work).
+        subject: the part of the machine that was checked.
+        text: the finding.
+        repair: the command or step that repairs it.
     """
 
     level: Literal["ok", "warning", "error"]
@@ -39,7 +39,7 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Look at everything; a check that itself fails is an error, never an exception."""
+    """Run all checks. A check that fails itself gives an `error`, never an exception."""
     checks = (_python, _torch, _metaworld, _seeds, _presets, _runs_folder, _disk, _shm, _ray)
     return [_safely(check) for check in checks]
 
@@ -93,7 +93,7 @@ def _torch() -> Finding:
 
 
 def _metaworld() -> Finding:
-    import metaworld  # noqa: F401 (imports with its MuJoCo, or says why not)
+    import metaworld  # noqa: F401 (the import itself is the check)
 
     found = {package: importlib.metadata.version(package) for package in _VERIFIED}
     text = ", ".join(f"{package} {version}" for package, version in found.items())
@@ -108,14 +108,14 @@ def _metaworld() -> Finding:
 
 
 def _seeds() -> Finding:
-    """Two environments with the same seed agree, whatever NumPy's global generator does."""
+    """Two environments with the same seed agree, for every state of NumPy's global generator."""
     import numpy as np
 
     from mtrl.envs import make
 
     trajectories = []
     for noise in (1, 2):
-        np.random.seed(noise)  # the trap that this looks for
+        np.random.seed(noise)  # must not change the trajectory
         env = make("reach-v3", num_goals=2, seed=7)
         first, _ = env.reset()
         action = np.full(4, 0.5, np.float32)
@@ -136,7 +136,7 @@ def _presets() -> Finding:
 
 
 def _runs_folder() -> Finding:
-    """The default folder of runs, or the one in which it would be made, can be written to."""
+    """The default folder of runs can be written to, or made."""
     folder = Path("runs") if Path("runs").exists() else Path()
     try:
         with tempfile.TemporaryFile(dir=folder):
@@ -151,7 +151,7 @@ def _runs_folder() -> Finding:
 def _disk() -> Finding:
     free = shutil.disk_usage(".").free / 2**20
     if free < _MIN_DISK_MB:
-        text = f"{free:.0f} MB free here: checkpoints hold the replay, and a run needs about 300 MB"
+        text = f"{free:.0f} MB free here: a run needs about 300 MB for its checkpoints"
         return Finding("warning", "disk", text, "free space, or set run.directory to another disk")
     return Finding("ok", "disk", f"{free / 1024:.0f} GB free here")
 

@@ -1,4 +1,4 @@
-"""The name under which mtrl is installed, and the extra that brings each optional package."""
+"""The name of mtrl for pip, and the extra that installs each optional package."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def install_command(extra: str) -> str:
 
 
 def missing_extra(error: ImportError, command: str) -> str | None:
-    """What to tell the user of `command` if `error` comes from an optional package.
+    """The message to the user of `command` if an optional package is missing.
 
     Returns:
-        The message, or None if the module is not part of any extra.
+        The message, or None if the missing module belongs to no extra.
     """
     package = (error.name or "").partition(".")[0]
     if package not in _EXTRA_OF:
         return None
-    # The two training commands share small packages; each has one extra that brings all it needs.
+    # The training commands share small packages. Each has one extra with all that it needs.
     extra = {"train": "ray", "supervised": "supervised"}.get(command, _EXTRA_OF[package])
     return f"`mtrl {command}` needs the package {package!r}. Repair: {install_command(extra)}"

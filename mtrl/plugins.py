@@ -1,4 +1,4 @@
-"""Classes that other packages offer by entry points, and that files hold."""
+"""Load classes from the entry points of other packages, and from files."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def plugin_names(group: str) -> list[str]:
 
 
 def load_plugin(group: str, name: str) -> Any:
-    """What the entry point `name` of a group refers to; None where there is no such name.
+    """Load the object of the entry point `name` in a group; None if there is no such entry point.
 
     Raises:
-        PluginError: it cannot be imported.
+        PluginError: the object cannot be imported.
     """
     for point in entry_points(group=group, name=name):
         try:
@@ -36,10 +36,10 @@ def load_plugin(group: str, name: str) -> Any:
 
 
 def load_file(path: Path) -> ModuleType:
-    """A Python file as a module.
+    """Import a Python file as a module.
 
     Raises:
-        PluginError: it raises an error.
+        PluginError: the file raises an error.
     """
     spec = importlib.util.spec_from_file_location(f"mtrl_file_{path.stem}", path)
     assert spec is not None and spec.loader is not None

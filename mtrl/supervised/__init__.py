@@ -1,7 +1,6 @@
-"""Supervised multi-task benchmarks on the balancing package that RL uses.
+"""Supervised multi-task problems, trained with the same balancing package as RL.
 
-A benchmark is one file with one subclass of :class:`Problem`; the trainer names no benchmark and no
-method.
+A problem is one file with one subclass of :class:`Problem`. The trainer names no problem and no method.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Deferred, so that a configuration is read, and refused, before torch is imported.
+    # Deferred, so that a configuration can be read and refused before the slow import of torch.
     if name in __all__:
         from mtrl.supervised import problem
 

@@ -1,4 +1,4 @@
-"""Single-task results in files: written by `method=stl`, read by `baseline=[FILE, ...]`."""
+"""Files of single-task results: `method=stl` writes them, `baseline=[FILE, ...]` reads them."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def write_baseline(
     """Keep single-task results for `baseline`: the test metrics of each task's run.
 
     Args:
-        path: of the file.
-        config: of the runs.
-        outcomes: by task.
+        path: the file to write.
+        config: configuration of the runs.
+        outcomes: task -> outcome of its run.
         provenance: see `RunDirectory.provenance`.
     """
     values: dict[str, dict[str, float]] = {}
@@ -43,10 +43,10 @@ def write_baseline(
 
 
 def read_baseline(config: SupervisedConfig, problem: BaseProblem) -> Baseline:
-    """Single-task results from files, each metric averaged over the files that have it.
+    """Read single-task results; each metric is the mean over the files that have it.
 
     Raises:
-        ValueError: a file is missing or of another problem, or none has a task or a metric.
+        ValueError: a file is missing or of another problem, or no file has a task or a metric.
     """
     rows = []
     for name in config.baseline:

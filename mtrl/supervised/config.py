@@ -36,15 +36,15 @@ class RecipeConfig:
 
 @dataclass(frozen=True)
 class BalanceConfig:
-    """What surrounds the balancing method.
+    """Options of balancing besides the method.
 
     Attributes:
-        clip: bound trunk and heads separately, or jointly.
-        max_grad_norm: bound on the gradient norm, after aggregation; 0 is none.
-        head_scaling: what the gradient of a task's head is multiplied by: 1 (`unit`), the task's weight
-            (`weights`), or its weight where the method weighs losses and 1 where it works on gradients
-            (`auto`).
-        gradients: task gradients as batched vector-Jacobian products, or in a loop of backward passes.
+        clip: clip the gradients of trunk and heads separately, or jointly.
+        max_grad_norm: bound on the gradient norm after aggregation; 0 is no bound.
+        head_scaling: factor of the gradient of a task's head: 1 (`unit`), the task's weight (`weights`),
+            or `auto`: the weight for methods that weigh losses, 1 for methods on gradients.
+        gradients: compute task gradients as batched vector-Jacobian products, or in a loop of backward
+            passes.
     """
 
     clip: Literal["separate", "joint"] = "separate"
@@ -58,15 +58,15 @@ class RunConfig:
     """Run directory and intervals.
 
     Attributes:
-        directory: of all runs.
-        name: of this one, before method, seed and time; empty takes the problem's.
+        directory: folder of all runs.
+        name: first part of the run's name, before method, seed and time; empty takes the problem's.
         tensorboard: write event files.
-        record_interval_updates: updates between two that measure conflict and record the Gramian; the
-            last of every epoch does so too; 0 is never.
+        record_interval_updates: updates between two that measure conflict and record the Gramian; 0 is
+            never. The last update of every epoch does so, too.
         checkpoint_interval_epochs: epochs between checkpoints.
-        checkpoint_interval_s: wall time between checkpoints in seconds, beside the epochs: whichever
-            comes first; 0 sets no such interval.
-        keep_checkpoints: how many stay.
+        checkpoint_interval_s: seconds of wall time between checkpoints. A checkpoint is written when
+            either interval is over; 0 switches this one off.
+        keep_checkpoints: number of checkpoints to keep.
     """
 
     directory: str = "runs"
@@ -78,28 +78,29 @@ class RunConfig:
     keep_checkpoints: Annotated[int, Ge(1), Le(100)] = 2
 
     def __post_init__(self) -> None:
-        """Refuse a name that is no part of a folder's name."""
+        """Refuse a name that cannot be part of a folder's name."""
         check_run_name(self.name)
 
 
 @dataclass(frozen=True)
 class SupervisedConfig:
-    """Everything that `mtrl supervised` can be told.
+    """All options of `mtrl supervised`.
 
     Attributes:
-        problem: a benchmark, or `FILE.py:Class`.
-        problem_options: its options.
-        data_root: folder of its data, where it needs one.
-        method: a balancing method; `stl` trains single tasks, `all` every method one after another.
-        method_options: the method's options. `fixed` takes `log`, the `metrics.jsonl` of a run, in place
-            of `weights`: its last exponential mean of `key` (`balance/weight`) with `decay` (0.9).
+        problem: name of a problem, or `FILE.py:Class`.
+        problem_options: options of the problem.
+        data_root: folder of the problem's data, if it reads files.
+        method: a balancing method; `stl` trains single tasks, `all` trains every method in turn.
+        method_options: options of the method. `fixed` accepts `log`, the `metrics.jsonl` of a run, in
+            place of `weights`. It takes the last exponential moving average of `key`
+            (`balance/weight`) with `decay` (0.9).
         task: with `stl`, the task to train; `all` trains each.
-        grid: key -> list of values; every combination is trained, one after another. Keys that belong
-            together are set by `cases`, a list of such settings.
-        baseline: files of single-task results to compare with, averaged; empty takes the benchmark's.
-        seed: of data order, initialisation and the method.
-        device: `auto` takes a GPU when there is one.
-        threads: CPU threads; 0 leaves torch's own choice.
+        grid: key -> list of values; every combination is trained, in turn. `cases` is a list of
+            settings, each of which sets several keys together.
+        baseline: files of single-task results to compare with, averaged; empty takes the problem's.
+        seed: seed of data order, initialisation and the method.
+        device: `auto` takes a GPU if there is one.
+        threads: number of CPU threads; 0 is torch's choice.
     """
 
     example: ClassVar[str] = "supervised/digits"
@@ -120,10 +121,10 @@ class SupervisedConfig:
     run: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
-        """Refuse a list of methods in the place of one.
+        """Refuse a list of methods.
 
         Raises:
-            ValueError: with the way to train several.
+            ValueError: `method` names several methods; the message says how to train them.
         """
         if "," in self.method:
             raise ValueError(

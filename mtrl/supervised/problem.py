@@ -1,6 +1,6 @@
-"""What a benchmark is: tasks on one shared input, data, a model, a recipe, single-task results.
+"""The parts of a supervised problem: tasks on one shared input, data, model, recipe and baseline.
 
-A benchmark is one file with one subclass of :class:`Problem`; its keyword arguments are its options.
+A problem is one file with one subclass of :class:`Problem`; its keyword arguments are its options.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
 def ratio(statistic: Tensor) -> Tensor:
-    """Sum over count."""
+    """The mean, from a statistic `[sum, count]`."""
     return statistic[0] / statistic[1]
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A number that says how well a task is solved.
+    """A measure of how well a task is solved.
 
     Attributes:
-        name: `accuracy`.
-        higher_is_better: its direction.
-        measure: `(prediction, target) -> statistic`, a float64 tensor of fixed shape that adds up over
-            batches: `[sum, count]`, a confusion matrix.
-        value: the number, from the statistic of a whole split.
-        unit: for tables; empty for fractions.
+        name: name in logs and tables, such as `accuracy`.
+        higher_is_better: whether larger values are better.
+        measure: `(prediction, target) -> statistic`. The statistic is a float64 tensor of fixed shape
+            that can be summed over batches, such as `[sum, count]` or a confusion matrix.
+        value: computes the metric from the statistic of a whole split.
+        unit: unit, for tables; empty for fractions.
     """
 
     name: str
@@ -48,9 +48,9 @@ class Task:
     """One output of the model.
 
     Attributes:
-        name: in logs and tables.
+        name: name in logs and tables.
         loss: `(prediction, target) -> scalar`, a mean over the batch.
-        metrics: at least one.
+        metrics: at least one metric.
     """
 
     name: str
@@ -60,14 +60,18 @@ class Task:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a benchmark is trained.
+    """How a problem is trained.
 
     Attributes:
-        epochs, batch_size, learning_rate, weight_decay, betas: of Adam.
+        epochs: number of epochs.
+        batch_size: samples per batch.
+        learning_rate: learning rate of Adam.
+        weight_decay: weight decay of Adam.
+        betas: decay rates of Adam's moments.
         halve_every: epochs after which the learning rate is halved; 0 is never.
-        cosine: anneal the learning rate to zero over the epochs.
-        select: the epoch whose model is tested: lowest validation Delta-m, lowest mean validation
-            loss, or the last.
+        cosine: anneal the learning rate to zero over the epochs by a cosine.
+        select: the epoch whose model is tested: the one with the lowest validation Delta-m, with the
+            lowest mean validation loss, or the last.
         feedback: the split whose metrics performance-informed methods read.
     """
 
@@ -83,31 +87,31 @@ class Recipe:
 
 
 class Batch(NamedTuple):
-    """Inputs, and one target for each task."""
+    """The inputs of a batch, and one target for each task."""
 
     inputs: Tensor
     targets: tuple[Tensor, ...]
 
     def to(self, device: torch.device) -> Batch:
-        """The same on another device."""
+        """Copy the batch to a device."""
         targets = tuple(t.to(device, non_blocking=True) for t in self.targets)
         return Batch(self.inputs.to(device, non_blocking=True), targets)
 
 
 class Data(Protocol):
-    """Samples of a split."""
+    """The samples of a split."""
 
     def __len__(self) -> int:
-        """How many."""
+        """Number of samples."""
         ...
 
     def __getitem__(self, indices: Tensor) -> Batch:
-        """The samples at these indices `[b]`, as one batch."""
+        """One batch of the samples at indices `[b]`."""
         ...
 
 
 class TensorData:
-    """A split in memory.
+    """The samples of a split, in memory.
 
     Args:
         inputs: `[N, ...]`.
@@ -125,7 +129,11 @@ class TensorData:
 
 
 class Model(nn.Module, abc.ABC):
-    """A trunk that all tasks share, and a head for each; every parameter belongs to one of them."""
+    """A trunk that all tasks share, and a head for each task.
+
+    Attributes:
+        num_tasks: m.
+    """
 
     @abc.abstractmethod
     def forward(self, inputs: Tensor) -> Sequence[Tensor]:
@@ -133,10 +141,10 @@ class Model(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def head_parameters(self, task: int) -> dict[str, nn.Parameter]:
-        """What belongs to one task alone; empty where it has no head."""
+        """Parameters of one task's head by name; empty if it has no head."""
 
     def shared_parameters(self) -> dict[str, nn.Parameter]:
-        """What no head holds."""
+        """Parameters of the trunk by name: those that no head has."""
         own = {id(p) for task in range(self.num_tasks) for p in self.head_parameters(task).values()}
         return {name: p for name, p in self.named_parameters() if id(p) not in own}
 
@@ -147,8 +155,8 @@ class TrunkAndHeads(Model):
     """The usual case: `heads[i](trunk(inputs))`.
 
     Args:
-        trunk: of all tasks.
-        heads: one for each task.
+        trunk: the network that all tasks share.
+        heads: one network for each task.
     """
 
     def __init__(self, trunk: nn.Module, heads: Sequence[nn.Module]) -> None:
@@ -162,21 +170,21 @@ class TrunkAndHeads(Model):
         return [head(features) for head in self.heads]
 
     def head_parameters(self, task: int) -> dict[str, nn.Parameter]:
-        """Parameters of the task's head."""
+        """Parameters of the task's head by name."""
         named = self.heads[task].named_parameters()
         return {f"heads.{task}.{name}": parameter for name, parameter in named}
 
 
 class BaseProblem:
-    """What every benchmark says of itself.
+    """Properties of all problems, with or without data.
 
     Attributes:
-        tasks: in the order of predictions and targets.
-        recipe: how it is trained unless a config says otherwise.
-        baseline: single-task results on the test split, task -> metric -> value; None where there are
-            none yet.
-        baseline_source: where they are from.
-        lower_bound: below every loss; methods that take logarithms or ratios see losses above it.
+        tasks: the tasks, in the order of predictions and targets.
+        recipe: how the problem is trained, unless a config changes it.
+        baseline: single-task results on the test split, task -> metric -> value; None if there are none.
+        baseline_source: source of the baseline.
+        lower_bound: a number below every loss. It is subtracted from the losses that methods with
+            logarithms or ratios read.
     """
 
     tasks: tuple[Task, ...]
@@ -186,31 +194,31 @@ class BaseProblem:
     lower_bound: float = 0.0
 
     def finish_all(self, runs: Mapping[str, Path], picture: Path) -> Path | None:
-        """Draw runs of several methods together; None where there is nothing to draw."""
+        """Draw the runs of several methods in one picture; None if there is nothing to draw."""
         return None
 
 
 class Problem(BaseProblem, abc.ABC):
-    """A benchmark with data and a model, for the trainer.
+    """A problem with data and a model.
 
     Attributes:
-        copies: models trained side by side, each with a balancer of its own.
+        copies: number of models that are trained together, each with its own balancer.
     """
 
     copies: int = 1
 
     @abc.abstractmethod
     def data(self, split: Split, seed: int) -> Data:
-        """The samples of a split. The seed is for splits that are drawn."""
+        """The samples of a split. The seed is for problems that draw their splits."""
 
     @abc.abstractmethod
     def model(self, copy: int = 0) -> Model:
-        """A fresh model; the caller seeds torch's generator."""
+        """Make a new model; the caller seeds torch's generator."""
 
     def facts(self, model: Model) -> dict[str, float]:
-        """What else to log of a model after each epoch."""
+        """Further numbers of a model to log after each epoch."""
         return {}
 
     def finish(self, run: Path, models: Sequence[Model]) -> list[Path]:
-        """Write what else a run leaves, pictures for instance; returns the files."""
+        """Write further files of a finished run, such as pictures; return their paths."""
         return []

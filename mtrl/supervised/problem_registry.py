@@ -1,4 +1,4 @@
-"""From a name in a config to a benchmark with its options."""
+"""Make the problem that a config names, with its options."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from mtrl.supervised.problems import PROBLEMS
 
 
 def make_problem(config: SupervisedConfig) -> BaseProblem:
-    """The benchmark with its options.
+    """Make a problem with its options.
 
     Raises:
-        ValueError: unknown problem or option, or a value that it refuses.
+        ValueError: the problem or an option is unknown, or the problem refuses a value.
     """
     kind = _problem_class(config.problem)
     options = dict(config.problem_options)

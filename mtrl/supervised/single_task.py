@@ -1,4 +1,4 @@
-"""A problem with all but one of its tasks left out: where single-task baselines come from."""
+"""A problem reduced to one of its tasks, to train single-task baselines."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from mtrl.supervised.problem import Batch, Data, Model, Problem, Split
 
 
 class SingleTask(Problem):
-    """One task of a problem, with the trunk that all of them would share.
+    """One task of a problem, with the trunk of the whole problem.
 
     Args:
-        problem: the benchmark.
-        task: name of the task that stays.
+        problem: the problem.
+        task: name of the task to keep.
     """
 
     def __init__(self, problem: Problem, task: str) -> None:
@@ -25,15 +25,15 @@ class SingleTask(Problem):
         self.copies = problem.copies
 
     def data(self, split: Split, seed: int) -> Data:
-        """The same samples with one target."""
+        """The samples of the problem, with the target of this task only."""
         return self.one_target(self.inner.data(split, seed))
 
     def one_target(self, data: Data) -> Data:
-        """Samples of the problem with this task's target alone."""
+        """Keep only the target of this task."""
         return _OneTarget(data, self.index)
 
     def model(self, copy: int = 0) -> Model:
-        """The same model; the other heads are left out."""
+        """The model of the problem without the other heads."""
         return _OneHead(self.inner.model(copy), self.index)
 
 

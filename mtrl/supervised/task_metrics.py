@@ -1,9 +1,9 @@
-"""Statistics over a split, and what tables make of them: Delta-m in its two definitions, variance.
+"""Metrics over a split, and Delta-m in its two definitions.
 
-Two definitions of Delta-m are in use that differ in sign and size. The published tables of Nash-MTL's
-lineage (PIVRG, RGB and SAM-GS among them) are the flat mean over all metrics, negative is better;
-Gama and Grassi and LibMTL average within a task first and flip the sign (Delta_mtm). Both are here,
-under their own names.
+The two definitions of Delta-m differ in sign and size. In the tables of Nash-MTL and the papers that
+follow it (PIVRG, RGB, SAM-GS) it is the flat mean over all metrics, and negative is better. Gama and
+Grassi and LibMTL take the mean within a task first and flip the sign (Delta_mtm). We compute both, under
+different names.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from mtrl.supervised.problem import Task
 
 @dataclass(frozen=True)
 class Scores:
-    """What a model reaches on a split.
+    """Losses and metrics of a model on a split.
 
     Attributes:
-        losses: `[m]`, means over samples.
-        metrics: for each task its metrics, by name.
+        losses: mean loss of each task over the samples, `[m]`.
+        metrics: for each task its metrics by name.
     """
 
     losses: list[float]
@@ -38,10 +38,10 @@ class Scores:
 
 
 class Statistics:
-    """Adds up what the metrics measure, batch by batch. Make a new one for every split and epoch.
+    """Sums the statistics of metrics over batches. Make a new one for every split and epoch.
 
     Args:
-        tasks: of the problem.
+        tasks: tasks of the problem.
     """
 
     def __init__(self, tasks: Sequence[Task]) -> None:
@@ -50,7 +50,7 @@ class Statistics:
 
     @torch.no_grad()
     def add(self, predictions: Sequence[Tensor], targets: Sequence[Tensor], losses: Tensor) -> None:
-        """Count a batch; `losses [m]` are its means."""
+        """Add a batch; `losses [m]` are means over its samples."""
         count = len(targets[0])
         sums = losses.double() * count
         self._add("losses", torch.stack([sums, torch.full_like(sums, count)]))
@@ -59,7 +59,7 @@ class Statistics:
                 self._add(f"{task.name}/{metric.name}", metric.measure(prediction, target))
 
     def scores(self) -> Scores:
-        """The numbers so far; nothing counted gives NaN."""
+        """Losses and metrics of all batches so far; NaN if there are none."""
         if not self._totals:
             nothing = [{metric.name: float("nan") for metric in t.metrics} for t in self.tasks]
             return Scores([float("nan")] * len(self.tasks), nothing)
@@ -74,21 +74,21 @@ class Statistics:
         return Scores((total / count).tolist(), metrics)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The sums, for a checkpoint within an epoch."""
+        """The sums, for a checkpoint during an epoch."""
         return dict(self._totals)
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Restore :meth:`state_dict`."""
+        """Restore what :meth:`state_dict` returned."""
         self._totals = dict(state)
 
     def _add(self, name: str, statistic: Tensor) -> None:
         known = self._totals.get(name)
-        # A checkpoint gives its sums back on the CPU.
+        # Sums from a checkpoint are on the CPU.
         self._totals[name] = statistic if known is None else known.to(statistic.device) + statistic
 
 
 Drops = list[dict[str, float]]
-"""For each task the percentage by which each metric is worse than the baseline's."""
+"""For each task and metric, the percentage by which the metric is worse than the baseline."""
 
 
 def drops(
@@ -96,12 +96,14 @@ def drops(
     metrics: Sequence[Mapping[str, float]],
     baseline: Mapping[str, Mapping[str, float]],
 ) -> Drops:
-    """`100 (M_b - M) / |M_b|`, with the sign turned where lower is better; positive is worse.
+    """The drop of each metric against the baseline in percent; positive is worse.
+
+    It is `100 (M_b - M) / |M_b|`, with the opposite sign if lower is better; NaN for a baseline of 0.
 
     Args:
-        tasks: of the problem.
-        metrics: for each task its metrics.
-        baseline: task -> metric -> value, not zero.
+        tasks: tasks of the problem.
+        metrics: for each task its metrics by name.
+        baseline: task -> metric -> value.
     """
     result = []
     for task, values in zip(tasks, metrics, strict=True):
@@ -116,18 +118,18 @@ def drops(
 
 
 def task_drops(rows: Drops) -> list[float]:
-    """`[m]`: each task's mean over its metrics; what performance-informed methods read."""
+    """Mean drop of each task over its metrics, `[m]`; performance-informed methods read it."""
     return [sum(row.values()) / len(row) for row in rows]
 
 
 def summary(rows: Drops) -> dict[str, float]:
-    """The numbers that tables print.
+    """Delta-m and variance of drops, for tables.
 
     Returns:
-        `delta_m`: mean over all metrics (PIVRG, equation 3; the tables of Nash-MTL's lineage), lower
-        is better. `delta_m_task`: mean within tasks, then over tasks (the formula that RGB prints).
-        `delta_mtm`: its negative (Gama and Grassi, equation 1), higher is better. `variance`: the
-        population variance over all metrics (PIVRG).
+        `delta_m`: mean over all metrics, lower is better (PIVRG, equation 3; Nash-MTL's tables).
+        `delta_m_task`: mean within tasks, then over tasks (the formula that RGB prints).
+        `delta_mtm`: its negative, higher is better (Gama and Grassi, equation 1).
+        `variance`: population variance over all metrics (PIVRG).
     """
     flat = torch.tensor([value for row in rows for value in row.values()], dtype=torch.float64)
     nested = sum(task_drops(rows)) / len(rows)
@@ -139,7 +141,7 @@ def summary(rows: Drops) -> dict[str, float]:
     }
 
 
-# Statistics that several benchmarks use.
+# Statistics that several problems use.
 
 
 def accuracy(prediction: Tensor, target: Tensor) -> Tensor:
@@ -161,14 +163,14 @@ def absolute_error(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def mean_value(prediction: Tensor, target: Tensor) -> Tensor:
-    """`[sum, count]` of the prediction itself, where it is the loss."""
+    """`[sum, count]` of the prediction, for problems whose prediction is the loss."""
     del target
     total = prediction.double().sum()
     return torch.stack([total, total.new_tensor(prediction.numel())])
 
 
 def describe_units(tasks: Sequence[Task]) -> dict[str, Any]:
-    """Names, directions and units, for files that outlive the code."""
+    """Direction and unit of each metric, to be stored with the results."""
     return {
         task.name: {
             metric.name: {"higher_is_better": metric.higher_is_better, "unit": metric.unit}

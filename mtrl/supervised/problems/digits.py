@@ -1,8 +1,8 @@
-"""Pairs of scikit-learn's handwritten digits: real data that needs no download.
+"""Pairs of scikit-learn's handwritten digits: real data without a download.
 
-The 1797 digits of 8x8 pixels (UCI, Alpaydin and Kaynak) in the manner of Multi-MNIST. `CL_RR`
-separates balancing methods, because the reconstruction's gradients are tens of times smaller; on
-`CL_CR`, two tasks of one kind, no method matters; in `RL_RR` the tasks interfere.
+The 1797 digits of 8x8 pixels (UCI, Alpaydin and Kaynak) are combined as in Multi-MNIST. `CL_RR` shows
+differences between balancing methods, because the gradients of the reconstruction are tens of times
+smaller. On `CL_CR`, two tasks of one kind, methods hardly differ. In `RL_RR` the tasks interfere.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ _OFFSET, _CANVAS, _PIXELS = 2, 10, 64
 class Digits(Problem):
     """Classify and reconstruct two overlapping digits.
 
-    The digits are split 70/15/15 by a fixed seed and pairs are drawn within each part, so that no
-    digit of the test is ever seen in training. All runs use the same pairs.
+    The digits are split 70/15/15 by a fixed seed, and pairs are drawn within each part. So no digit of
+    the test split occurs in training. All runs use the same pairs.
 
     Args:
-        variant: tasks, joined by `_`: CL, CR classify the left or right digit, RL, RR reconstruct it.
-        pairs: of training; validation and test have a quarter as many.
+        variant: tasks, joined by `_`. CL and CR classify the left or right digit, RL and RR reconstruct
+            it.
+        pairs: number of training pairs; validation and test have a quarter of it.
     """
 
     recipe = Recipe(epochs=16, batch_size=128, learning_rate=2e-3)
@@ -70,7 +71,7 @@ class Digits(Problem):
         )
 
     def model(self, copy: int = 0) -> Model:
-        """Two convolutions and 32 features; heads of two layers."""
+        """A trunk of two convolutions with 32 features, and heads of two layers."""
         trunk = nn.Sequential(
             nn.Conv2d(1, 16, 3, padding=1),
             nn.ReLU(),

@@ -1,8 +1,9 @@
 """Multi-MNIST from the IDX files of MNIST.
 
-Source: Gama and Grassi's comparison of uniform losses and specialised optimisers; the LeNet variant of
-Kurin et al., NeurIPS 2022. Chosen here, because the paper does not say: the decoder 50-128-784 with a
-sigmoid, mean squared error, batch 256, 100 epochs. Not run at full scale: the files were not at hand.
+Source: Gama and Grassi's comparison of uniform losses and specialised optimisers, with the LeNet variant
+of Kurin et al., NeurIPS 2022. The paper does not print these choices, which are ours: a decoder
+50-128-784 with a sigmoid, mean squared error, batches of 256, 100 epochs. We have not run the problem at
+full scale, because we did not have the files.
 """
 
 from __future__ import annotations
@@ -26,14 +27,15 @@ _VALIDATION_SHARE = 6  # the last sixth of the training file: 10,000 of 60,000
 class MultiMNIST(Problem):
     """Classify and reconstruct two overlapping digits of MNIST.
 
-    The left digits are those of a part in order, the right ones are drawn from the same part by a
-    fixed seed.
+    The left digits are the images of a split in order. The right digits are drawn from the same split
+    by a fixed seed.
 
     Args:
         data_root: folder of `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`,
             `t10k-images-idx3-ubyte` and `t10k-labels-idx1-ubyte`, each plain or with `.gz`.
-        variant: tasks, joined by `_`: CL, CR classify the left or right digit, RL, RR reconstruct it.
-        dropout: after the convolutions.
+        variant: tasks, joined by `_`. CL and CR classify the left or right digit, RL and RR reconstruct
+            it.
+        dropout: dropout rate after the convolutions.
     """
 
     recipe = Recipe(epochs=100, batch_size=256, learning_rate=1e-3)
@@ -70,7 +72,7 @@ class MultiMNIST(Problem):
         return pair_data(inputs, left, left[chosen], (classes, classes[chosen]), self.variant)
 
     def model(self, copy: int = 0) -> Model:
-        """LeNet with 50 features; a class head 50-50-10, a decoder 50-128-784."""
+        """A LeNet trunk with 50 features, class heads 50-50-10 and decoders 50-128-784."""
         trunk = nn.Sequential(
             nn.Conv2d(1, 10, 5),
             nn.MaxPool2d(2),
@@ -89,10 +91,10 @@ class MultiMNIST(Problem):
 
 
 def read_idx(path: Path, magic: int) -> Tensor:
-    """An IDX file of bytes, plain or gzipped, as uint8.
+    """Read an IDX file of bytes, plain or gzipped, as uint8.
 
     Raises:
-        ValueError: not such a file, or cut short.
+        ValueError: the file is not such a file, or it is truncated.
     """
     content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     found = int.from_bytes(content[:4], "big")
@@ -109,7 +111,7 @@ def read_idx(path: Path, magic: int) -> Tensor:
 
 
 def _find(root: Path, name: str) -> Path:
-    # Some mirrors put a dot where the original names have a hyphen.
+    # Some mirrors replace the hyphen before `idx` by a dot.
     for candidate in (name, name.replace("-idx", ".idx")):
         for suffix in ("", ".gz"):
             path = root / f"{candidate}{suffix}"

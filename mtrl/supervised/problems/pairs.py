@@ -1,7 +1,7 @@
-"""Two images on one canvas, and what one can ask about them: the Multi-MNIST tasks.
+"""Multi-MNIST tasks: two images on one canvas; classify or reconstruct the left or the right one.
 
-Source: Sabour et al., 2017, in the form of Gama and Grassi: classify or reconstruct the left or the
-right image. A variant names its tasks, `CL_RR` for classify left, reconstruct right.
+Source: Sabour et al., 2017, in the form of Gama and Grassi. The name of a variant lists its tasks:
+`CL_RR` is classify left, reconstruct right.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TASKS = {
 
 
 def tasks_of(variant: str) -> tuple[Task, ...]:
-    """The tasks that a variant names.
+    """The tasks of a variant.
 
     Raises:
         ValueError: an unknown task, or one named twice.
@@ -39,7 +39,10 @@ def tasks_of(variant: str) -> tuple[Task, ...]:
 
 
 def overlay(left: Tensor, right: Tensor, offset: int, canvas: int) -> Tensor:
-    """Images `[N, s, s]` at (0, 0) and (offset, offset), `[N, canvas, canvas]`; the brighter wins."""
+    """Put images `[N, s, s]` at (0, 0) and (offset, offset) on a canvas `[N, canvas, canvas]`.
+
+    Where they overlap, the brighter pixel is kept.
+    """
     size = left.shape[-1]
     result = left.new_zeros(len(left), canvas, canvas)
     result[:, :size, :size] = left
@@ -51,26 +54,27 @@ def overlay(left: Tensor, right: Tensor, offset: int, canvas: int) -> Tensor:
 def pair_data(
     inputs: Tensor, left: Tensor, right: Tensor, classes: tuple[Tensor, Tensor], variant: str
 ) -> TensorData:
-    """Targets for the tasks of a variant.
+    """Inputs with the targets of a variant's tasks.
 
     Args:
         inputs: `[N, 1, h, w]`.
-        left, right: images to reconstruct, `[N, s, s]`.
-        classes: of the left and the right image, `[N]`.
-        variant: names the tasks.
+        left: left images, `[N, s, s]`.
+        right: right images, `[N, s, s]`.
+        classes: classes of the left and of the right images, each `[N]`.
+        variant: names of the tasks, joined by `_`.
     """
     targets = {"CL": classes[0], "CR": classes[1], "RL": left.flatten(1), "RR": right.flatten(1)}
     return TensorData(inputs, [targets[name] for name in variant.split("_")])
 
 
 def pair_head(task: Task, features: int, hidden: dict[str, int], pixels: int) -> nn.Module:
-    """Two layers: ten classes, or the pixels of an image through a sigmoid.
+    """A head of two layers; its output is ten classes, or pixels after a sigmoid.
 
     Args:
         task: one of :data:`TASKS`.
         features: width of the trunk's output.
         hidden: width between the layers, for `C` (classify) and `R` (reconstruct).
-        pixels: of an image.
+        pixels: number of pixels of an image.
     """
     kind = task.name[0]
     width, outputs = hidden[kind], 10 if kind == "C" else pixels
