@@ -8,7 +8,6 @@ unknown key is refused with the closest known one, types are checked, ranges too
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 import math
 import types
@@ -19,22 +18,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pydantic
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from mtrl.errors import USAGE, MtrlError, suggest
+from mtrl.config_files import dump, find_file, parse_value, read_chain
+from mtrl.errors import ConfigError, suggest
 
 T = TypeVar("T")
-
-# `mtrl/configs` is a link to `configs/` in a checkout; a wheel holds the files themselves.
-PRESETS = Path(__file__).parent / "configs"
-_MAX_DEPTH = 10
-
-
-class ConfigError(MtrlError, ValueError):
-    """A configuration is wrong; the message says where and what to do."""
-
-    exit_code = USAGE
 
 
 @dataclass(frozen=True)
@@ -57,9 +45,11 @@ class Resolved(typing.Generic[T]):
 
     def to_yaml(self) -> str:
         """The resolved values as YAML; loading it gives the same configuration."""
-        stream = io.StringIO()
-        _yaml().dump(self.values, stream)
-        return stream.getvalue()
+        return dump(self.values)
+
+    def rows(self) -> list[tuple[str, Any, str]]:
+        """Every dotted key with its value and its origin."""
+        return [(key, value, self.origins[key]) for key, value in flatten(self.values)]
 
 
 def resolve(
@@ -79,7 +69,7 @@ def resolve(
     """
     merged = _Layers(schema)
     for file in files:
-        for path, content in _read_chain(find_file(file)):
+        for path, content in read_chain(find_file(file)):
             merged.lay(content, str(path))
     for override in overrides:
         key, separator, text = override.partition("=")
@@ -88,47 +78,18 @@ def resolve(
                 "An override should read `key=value`, without blanks around `=`, for example"
                 f" `method=sam_gs`. Found {override!r}.{_perhaps_a_file(override)}"
             )
-        value: Any = _parse_override(override, text)
+        value: Any = parse_value(override, text)
         for part in reversed(key.split(".")):
             value = {part: value}
         merged.lay(value, "command line")
     return merged.build()
 
 
-def find_file(name: str | Path) -> Path:
-    """A file by path, or a preset by its name below `configs/`.
-
-    Raises:
-        ConfigError: no such file; the message lists close presets.
-    """
-    path = Path(name)
-    candidates = [path, PRESETS / path, PRESETS / f"{name}.yaml"]
-    # `configs/mt10/quick.yaml` works from any folder, not only from a checkout's root.
-    if path.parts[:1] == ("configs",):
-        candidates.append(PRESETS.joinpath(*path.parts[1:]))
-    for candidate in candidates:
-        if candidate.is_file():
-            return candidate
-    for candidate in candidates:
-        if candidate.is_dir():
-            files = candidate.rglob("*.yaml")
-            inside = sorted(str(path / file.relative_to(candidate)) for file in files)
-            listed = f" Name a file in it: {', '.join(inside)}." if inside else ""
-            raise ConfigError(f"{str(name)!r} is a folder, not a config file.{listed}")
-    presets = sorted(str(p.relative_to(PRESETS).with_suffix("")) for p in PRESETS.rglob("*.yaml"))
-    hint = suggest(name, presets, count=3)
-    if path.parent.name == "method":
-        hint = f" A method needs no preset: write method={path.stem}.{hint}"
-    elif not hint:
-        hint = f" Presets: {', '.join(presets)}."
-    raise ConfigError(f"No config file {str(name)!r}.{hint}")
-
-
 def fits(schema: type, file: str | Path) -> bool:
     """Whether a file, with those that it extends, holds only keys of a schema."""
     layers = _Layers(schema)
     try:
-        for path, content in _read_chain(find_file(file)):
+        for path, content in read_chain(find_file(file)):
             layers.lay(content, str(path))
     except ConfigError:
         return False
@@ -203,78 +164,12 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]
     return flat
 
 
-def _read_chain(path: Path, depth: int = 0) -> list[tuple[Path, dict[str, Any]]]:
-    """A file after those that it extends, the base first."""
-    if depth > _MAX_DEPTH:
-        raise ConfigError(f"{path}: `extends` goes in a circle, or deeper than {_MAX_DEPTH} files.")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"Cannot read {path}: {error}.") from error
-    content = _parse(text, str(path))
-    if content is None:
-        content = {}
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path} should hold `key: value` pairs. Found {type(content).__name__}.")
-    base = content.pop("extends", None)
-    if base is None:
-        return [(path, content)]
-    if not isinstance(base, str):
-        raise ConfigError(f"{path}: `extends` should be a file name. Found {base!r}.")
-    found = path.parent / base
-    if not found.is_file():
-        raise ConfigError(f"{path} extends {base!r}, which is not beside it.")
-    return [*_read_chain(found, depth + 1), (path, content)]
-
-
-def _parse(text: str, where: str) -> Any:
-    try:
-        return _plain(_yaml().load(text))
-    except YAMLError as error:
-        place = ""
-        if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
-            place = f" (line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1})"
-        raise ConfigError(f"{where} is not valid YAML: {_problem(error)}{place}.") from error
-
-
-def _parse_override(override: str, text: str) -> Any:
-    try:
-        return _plain(_yaml().load(text))
-    except YAMLError as error:
-        raise ConfigError(
-            f"The value of {override!r} is not valid YAML: {_problem(error)}. Quote an override for the"
-            " shell if it holds blanks or brackets: 'env.tasks=[reach-v3, push-v3]'."
-        ) from error
-
-
-def _problem(error: YAMLError) -> str:
-    """What is wrong, without the parser's excerpts and its advice to switch checks off."""
-    return str(getattr(error, "problem", None) or error)
-
-
 def _perhaps_a_file(name: str) -> str:
     try:
         find_file(name)
     except ConfigError:
         return ""
     return f" It is a config file: write `-c {name}`."
-
-
-def _yaml() -> YAML:
-    yaml = YAML(typ="safe", pure=True)  # YAML 1.2: `1e-4` is a number, `no` is a word
-    yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    return yaml
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_plain(v) for v in value]
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return int(value)  # `2e6` is a good way to write a whole number
-    return value
 
 
 def _check_keys(schema: type, content: Mapping[str, Any], prefix: str, origin: str) -> None:

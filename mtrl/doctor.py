@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mtrl.config import PRESETS
+from mtrl.config_files import PRESETS
 from mtrl.errors import MtrlError, describe
 
 _VERIFIED = {"metaworld": "3.1.1", "mujoco": "3.3.0"}
@@ -36,6 +36,12 @@ class Finding:
     subject: str
     text: str
     repair: str = ""
+
+    def __str__(self) -> str:
+        """A line, and the repair below it."""
+        mark = {"ok": "ok  ", "warning": "warn", "error": "FAIL"}[self.level]
+        line = f"{mark}  {self.subject}: {self.text}"
+        return f"{line}\n      repair: {self.repair}" if self.repair else line
 
 
 def examine() -> list[Finding]:

@@ -26,6 +26,12 @@ class MtrlError(Exception):
     exit_code: ClassVar[int] = FAILED
 
 
+class ConfigError(MtrlError, ValueError):
+    """A configuration is wrong; the message says where and what to do."""
+
+    exit_code = USAGE
+
+
 class PluginError(MtrlError, RuntimeError):
     """A plug-in (the code behind an entry point, or a file) cannot be loaded."""
 

@@ -9,7 +9,7 @@ import pytest
 
 from mtrl.balancing import METHODS
 from mtrl.cli import main
-from mtrl.config import PRESETS, find_file
+from mtrl.config_files import PRESETS, find_file
 from tests import method_table
 
 TEXT = (Path(__file__).parents[2] / "README.md").read_text()

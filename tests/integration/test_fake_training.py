@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mtrl.cli import main
-from mtrl.config import PRESETS
+from mtrl.config_files import PRESETS
 from mtrl.report.run_list import describe
 from mtrl.runs import checkpoint
 from mtrl.runs.directory import RunDirectory

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from mtrl.config import ConfigError, find_file, flatten, resolve
+from mtrl.config import flatten, resolve
+from mtrl.config_files import find_file
+from mtrl.errors import ConfigError
 from mtrl.jobs.config import TrainConfig
 
 BASE = "networks: {actor: [8], critic: [8]}\n"
