@@ -3,26 +3,45 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from mtrl.errors import suggest
 
 FindKey = Callable[[argparse.Namespace, str], str | None]
 
 
-def parse(arguments: Sequence[str], find_key: FindKey) -> argparse.Namespace:
+@dataclass(frozen=True)
+class Verb:
+    """A verb of the command.
+
+    Attributes:
+        help: one line about it.
+        add_arguments: adds its arguments to its parser.
+        run: does it, with the parsed options; returns the exit code.
+    """
+
+    help: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+def parse(
+    arguments: Sequence[str], verbs: Mapping[str, Verb], find_key: FindKey
+) -> argparse.Namespace:
     """Parse the options of a verb; `verb` is its name, or None without a verb.
 
     Wrong arguments end the program with exit code 2 and the usage of the verb.
 
     Args:
         arguments: the command line, without the program's name.
+        verbs: all verbs, by name.
         find_key: finds the configuration key of the verb that a name means, or None.
     """
-    parser = make_parser()
+    parser = make_parser(verbs)
     verb = next((word for word in arguments if not word.startswith("-")), None)
-    if verb is not None and verb not in VERBS:
-        parser.error(f"there is no verb {verb!r}.{suggest(verb, VERBS)}")
+    if verb is not None and verb not in verbs:
+        parser.error(f"there is no verb {verb!r}.{suggest(verb, verbs)}")
     options, rest = parser.parse_known_args(arguments)
     if options.verb is None:
         return options
@@ -37,7 +56,7 @@ def parse(arguments: Sequence[str], find_key: FindKey) -> argparse.Namespace:
     return options
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser(verbs: Mapping[str, Verb]) -> argparse.ArgumentParser:
     """The parser of the whole command."""
     from mtrl import __version__
 
@@ -47,11 +66,11 @@ def make_parser() -> argparse.ArgumentParser:
         epilog="`mtrl VERB --help` explains a verb.",
     )
     parser.add_argument("--version", action="version", version=f"mtrl {__version__}")
-    verbs = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb")
-    for name, (text, add_arguments) in VERBS.items():
-        own = verbs.add_parser(name, help=text, description=text, allow_abbrev=False)
+    parsers = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb")
+    for name, verb in verbs.items():
+        own = parsers.add_parser(name, help=verb.help, description=verb.help, allow_abbrev=False)
         own.set_defaults(parser=own)
-        add_arguments(own)
+        verb.add_arguments(own)
     return parser
 
 
@@ -88,32 +107,38 @@ def _about_flag(
     )
 
 
-def _train(parser: argparse.ArgumentParser) -> None:
+def add_train(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `mtrl train`."""
     _add_config_arguments(parser, "sac.batch_size=64")
     parser.add_argument("--resume", metavar="RUN", help="go on with an interrupted run")
     parser.add_argument("--init-from", metavar="RUN", help="start from another run's networks")
 
 
-def _supervised(parser: argparse.ArgumentParser) -> None:
+def add_supervised(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `mtrl supervised`."""
     _add_config_arguments(parser, "recipe.epochs=20")
     parser.add_argument("--resume", metavar="RUN", help="go on with an interrupted run")
 
 
-def _eval(parser: argparse.ArgumentParser) -> None:
+def add_eval(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `mtrl eval`."""
     parser.add_argument("path", metavar="RUN", help="its directory, or its name below runs/")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
-def _runs(parser: argparse.ArgumentParser) -> None:
+def add_runs(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `mtrl runs`."""
     parser.add_argument("directory", nargs="?", default="runs", help="folder of runs (runs)")
     parser.add_argument("--json", action="store_true", help="print a JSON list")
 
 
-def _methods(parser: argparse.ArgumentParser) -> None:
+def add_methods(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `mtrl methods`."""
     parser.add_argument("--json", action="store_true", help="print a JSON list")
 
 
-def _config(parser: argparse.ArgumentParser) -> None:
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `mtrl config`."""
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     text = "the resolved values and where each came from"
     show = verbs.add_parser("show", help=text, description=text, allow_abbrev=False)
@@ -123,12 +148,14 @@ def _config(parser: argparse.ArgumentParser) -> None:
     show.add_argument("--json", action="store_true", help="print one JSON object")
 
 
-def _verify_env(parser: argparse.ArgumentParser) -> None:
+def add_verify_env(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `mtrl verify-env`."""
     parser.add_argument("--tasks", default="mt10", help="mt10, mt25, mt50 or one task name")
     parser.add_argument("--steps", type=int, default=2000, help="steps per task")
 
 
-def _doctor(parser: argparse.ArgumentParser) -> None:
+def add_none(parser: argparse.ArgumentParser) -> None:
+    """A verb without arguments."""
     del parser
 
 
@@ -147,15 +174,3 @@ def _add_config_arguments(parser: argparse.ArgumentParser, example: str) -> None
         metavar="key=value",
         help=f"for example {example}; `mtrl config show -c FILE` lists all keys",
     )
-
-
-VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
-    "train": ("train a policy, or resume a run", _train),
-    "supervised": ("train on a supervised benchmark", _supervised),
-    "eval": ("evaluate a run's policy on every goal of every task", _eval),
-    "runs": ("list runs with their state", _runs),
-    "methods": ("list the balancing methods", _methods),
-    "config": ("work with configurations", _config),
-    "verify-env": ("compare the fast environments with the library's, bit by bit", _verify_env),
-    "doctor": ("check this machine and say how to repair it", _doctor),
-}

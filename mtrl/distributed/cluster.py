@@ -12,7 +12,6 @@ from collections.abc import Iterator
 
 from mtrl.distributed.config import RayConfig
 from mtrl.errors import ENVIRONMENT, MtrlError
-from mtrl.jobs.config import TrainConfig
 
 _ANSWER_S = 5.0  # for a cluster to accept a connection
 
@@ -104,34 +103,43 @@ def _reach(address: str) -> None:
         ) from error
 
 
-def check_machine(config: TrainConfig) -> None:
+def check_machine(config: RayConfig, num_workers: int) -> None:
     """What is known about Ray before it starts and before any other work.
+
+    Args:
+        config: where workers would run.
+        num_workers: that would reserve CPUs.
 
     Raises:
         ResourceError: nothing answers at the cluster's address, or an embedded Ray, which counts at
             most the CPUs of this machine, cannot have those that the workers reserve.
     """
     already = sys.modules.get("ray")
-    if config.collect.collector != "ray" or (already and already.is_initialized()):
+    if already and already.is_initialized():
         return
-    if config.ray.address:
-        check_address(config.ray.address)
+    if config.address:
+        check_address(config.address)
     else:
-        _check_cpus(config, os.cpu_count() or 1)
+        _check_cpus(num_workers, config.cpus_per_worker, os.cpu_count() or 1)
 
 
-def check_cluster(config: TrainConfig) -> None:
+def check_cluster(num_workers: int, cpus_per_worker: float) -> None:
     """Raise `ResourceError` if Ray has fewer CPUs than the workers reserve."""
+    _check_cpus(num_workers, cpus_per_worker, count_cpus())
+
+
+def count_cpus() -> float:
+    """The CPUs of the Ray that runs, busy or not."""
     import ray
 
-    _check_cpus(config, ray.cluster_resources().get("CPU", 0))
+    return ray.cluster_resources().get("CPU", 0)
 
 
-def _check_cpus(config: TrainConfig, available: float) -> None:
-    wanted = config.collect.num_workers * config.ray.cpus_per_worker
+def _check_cpus(num_workers: int, cpus_per_worker: float, available: float) -> None:
+    wanted = num_workers * cpus_per_worker
     if wanted > available:
         raise ResourceError(
-            f"`collect.num_workers` is {config.collect.num_workers}; they reserve {wanted:g} CPUs, but"
+            f"`collect.num_workers` is {num_workers}; they reserve {wanted:g} CPUs, but"
             f" Ray has {available:g}. Use fewer workers, or lower `ray.cpus_per_worker`."
         )
 
@@ -143,7 +151,7 @@ def ping_ray() -> tuple[float, float]:
     start = time.perf_counter()
     with ray_session(RayConfig(object_store_mb=80)):
         assert ray.get(ray.remote(lambda: 1).remote()) == 1
-        return ray.cluster_resources().get("CPU", 0), time.perf_counter() - start
+        return count_cpus(), time.perf_counter() - start
 
 
 def describe(config: RayConfig) -> str:

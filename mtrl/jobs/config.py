@@ -1,4 +1,4 @@
-"""The configuration of a training job: the sections that the rooms own."""
+"""The configurations of `mtrl train` and `mtrl supervised`: the sections that the rooms own."""
 
 from __future__ import annotations
 
@@ -19,6 +19,14 @@ from mtrl.rl.config import (
     SACConfig,
     ScheduleConfig,
 )
+from mtrl.supervised.config import BalanceConfig, RecipeConfig
+from mtrl.supervised.config import RunConfig as SupervisedRunConfig
+
+ALL = "all"
+"""The value of `method` that trains every method, and of `task` that trains every single task."""
+
+SINGLE_TASK = "stl"
+"""The value of `method` that trains one task at a time."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,7 @@ class TrainConfig:
         Raises:
             ValueError: the message names object, expectation, finding and remedy.
         """
-        if self.method in ("all", "stl") or "," in self.method:
+        if self.method in (ALL, SINGLE_TASK) or "," in self.method:
             raise ValueError(
                 f"`mtrl train` trains one method. Found `method={self.method}`: start a run for each."
                 " (`mtrl supervised` knows `method=all`, `method=stl` and `grid.method=[a, b]`.)"
@@ -104,3 +112,54 @@ def _check_schedule(schedule: ScheduleConfig) -> None:
             f" {ratio:g} updates for each step after it make no whole update: nothing would be trained."
             " Collect more, or raise `schedule.updates_per_env_step`."
         )
+
+
+@dataclass(frozen=True)
+class SupervisedConfig:
+    """All options of `mtrl supervised`.
+
+    Attributes:
+        problem: name of a problem, or `FILE.py:Class`.
+        problem_options: options of the problem.
+        data_root: folder of the problem's data, if it reads files.
+        method: a balancing method; `stl` trains single tasks, `all` trains every method in turn.
+        method_options: options of the method. `fixed` accepts `log`, the `metrics.jsonl` of a run, in
+            place of `weights`. It takes the last exponential moving average of `key`
+            (`balance/weight`) with `decay` (0.9).
+        task: with `stl`, the task to train; `all` trains each.
+        grid: key -> list of values; every combination is trained, in turn. `cases` is a list of
+            settings, each of which sets several keys together.
+        baseline: files of single-task results to compare with, averaged; empty takes the problem's.
+        seed: seed of data order, initialisation and the method.
+        device: `auto` takes a GPU if there is one.
+        threads: number of CPU threads; 0 is torch's choice.
+    """
+
+    example: ClassVar[str] = "supervised/digits"
+
+    problem: str
+    problem_options: dict[str, Any] = field(default_factory=dict)
+    data_root: str = ""
+    method: str = "ls"
+    method_options: dict[str, Any] = field(default_factory=dict)
+    task: str = ALL
+    grid: dict[str, Any] = field(default_factory=dict)
+    baseline: list[str] = field(default_factory=list)
+    seed: Annotated[int, Ge(0)] = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: Annotated[int, Ge(0)] = 0
+    recipe: RecipeConfig = field(default_factory=RecipeConfig)
+    balancing: BalanceConfig = field(default_factory=BalanceConfig)
+    run: SupervisedRunConfig = field(default_factory=SupervisedRunConfig)
+
+    def __post_init__(self) -> None:
+        """Refuse a list of methods.
+
+        Raises:
+            ValueError: `method` names several methods; the message says how to train them.
+        """
+        if "," in self.method:
+            raise ValueError(
+                f"`method` is one name, or all. Found {self.method!r}. Train several with"
+                f" 'grid.method=[{self.method}]'."
+            )

@@ -1,125 +1,73 @@
-"""Puts a training job together: checks, Ray, workers, learner, loop."""
+"""What `mtrl train` does: check, make a run, build the parts (Ray and workers among them), train."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mtrl.balancing import check_options, method_class, method_options, reads_performance
-from mtrl.balancing.base import Weighting
-from mtrl.distributed.cluster import check_cluster, describe, ray_session
+from mtrl.balancing import arm_name
+from mtrl.config import Resolved
+from mtrl.distributed.cluster import check_cluster, count_cpus, describe, ray_session
 from mtrl.distributed.waiting import to_stderr
-from mtrl.envs import TaskSet, load_tasks, task_names
+from mtrl.envs import TaskSet, load_tasks
+from mtrl.jobs.checks import refusals, with_weights
 from mtrl.jobs.config import TrainConfig
-from mtrl.networks import check_architecture
+from mtrl.jobs.lifecycle import Job, carry_out, create
+from mtrl.jobs.rl_checks import WEIGHTS_KEY, check_initial, check_training
 from mtrl.rl.acting.env_runner import EnvRunner
-from mtrl.rl.acting.evaluation import Evaluation
 from mtrl.rl.acting.interfaces import Collector, Evaluator
 from mtrl.rl.acting.local import LocalCollector, LocalEvaluator
-from mtrl.rl.acting.policy import flat_weights
 from mtrl.rl.baseline import read_baseline
 from mtrl.rl.learning.replay import Replay
-from mtrl.rl.learning.sac import MultiTaskSAC, actor_method
+from mtrl.rl.learning.sac import MultiTaskSAC
 from mtrl.rl.performance import PerformanceTracker
 from mtrl.rl.schedule import Schedule
 from mtrl.rl.telemetry import PARTS, Telemetry
-from mtrl.rl.trained_policy import restore_actor
 from mtrl.rl.trainer import Outcome, Trainer
-from mtrl.runs.device import check_device, check_precision, pick_device, set_precision
+from mtrl.runs import checkpoint
+from mtrl.runs.device import pick_device, set_precision
 from mtrl.runs.directory import RunDirectory
 from mtrl.runs.interrupt import Interrupt
-from mtrl.runs.learned_weights import read_learned_weights
 from mtrl.runs.malloc import keep_freed_memory
 from mtrl.runs.metric_log import MetricLog
+from mtrl.runs.naming import find_run
 from mtrl.runs.progress import View
 
 
-def check(config: TrainConfig) -> None:
-    """What methods, tasks and device say about a configuration, before any worker starts.
+def new_job(resolved: Resolved[TrainConfig], init_from: str | None = None) -> Job:
+    """A new run, once everything that can be refused has been looked at.
+
+    Args:
+        resolved: the configuration.
+        init_from: the run whose networks it starts from.
 
     Raises:
-        ValueError: something in it cannot be had; the message names object, expectation,
-            finding and remedy.
+        ConfigError: methods, tasks, networks or device are wrong.
+        RunDirectoryError: there is no run to start from, or no directory can be made.
     """
-    config = _with_weights(config, task_names(config.env.tasks))
-    check_options(config.method, dict(config.method_options))
-    actor_method(config.method, config.method_options, config.balancing)
-    check_architecture(config.networks.architecture, config.networks.architecture_options)
-    if config.balancing.head_scaling == "weights" and not issubclass(
-        method_class(config.method), Weighting
-    ):
-        raise ValueError(
-            f"`balancing.head_scaling: weights` needs a method with task weights; {config.method!r}"
-            " works on coordinates. Use `auto`."
-        )
-    _check_performance(config)
-    check_device(config.device)
-    check_precision(config.precision, pick_device(config.device))
+    config, initial = resolved.config, None
+    source = find_run(init_from) if init_from else None
+    with refusals():
+        check_training(config)
+        if source is not None:
+            _, initial = checkpoint.load_latest(source.checkpoints)
+            check_initial(config, initial)
+    name = f"{config.run.name}-{arm_name(config.method, config.method_options)}"
+    return create("train", resolved, name, initial)
 
 
-def _with_weights(config: TrainConfig, tasks: Sequence[str]) -> TrainConfig:
-    """The config with `method_options.log`, where a method takes weights, replaced by them."""
-    if "weights" not in method_options(config.method):
-        return config
-    options = read_learned_weights(config.method_options, tasks, "balance/weight/critic")
-    return dataclasses.replace(config, method_options=options)
+def run_job(job: Job) -> Outcome:
+    """Train a run to its end or to an interruption; the signals end it with a checkpoint."""
 
+    def start(view: View, interrupt: Interrupt) -> Outcome:
+        state, initial = job.state, job.initial
+        return train(job.config, job.run, view, interrupt, state=state, initial=initial)
 
-def _check_performance(config: TrainConfig) -> None:
-    """Whether the success rates that a method asks for can ever be known."""
-    names, balancing, evaluation = task_names(config.env.tasks), config.balancing, config.evaluation
-    if balancing.baseline:
-        read_baseline(Path(balancing.baseline), names)
-    actor = actor_method(config.method, config.method_options, balancing)
-    if not (
-        reads_performance(config.method, config.method_options)
-        or (actor != config.method and reads_performance(actor, {}))
-    ):
-        return
-    window = balancing.window_env_steps
-    if balancing.performance == "evaluation":
-        if evaluation.interval_env_steps == 0:
-            raise ValueError(
-                "`balancing.performance: evaluation` needs periodic evaluations;"
-                " `evaluation.interval_env_steps` is 0. Set an interval, or use `training`."
-            )
-        goals = min(evaluation.goals, config.env.num_goals)
-        episodes = goals * -(-window // evaluation.interval_env_steps)
-        remedy = "evaluate more goals or more often"
-    else:
-        round_env_steps = config.collect.round_env_steps(len(names), config.env.horizon)
-        episodes = max(window, round_env_steps) // (len(names) * config.env.horizon)
-        remedy = "raise `balancing.window_env_steps`"
-    if episodes < balancing.min_episodes:
-        raise ValueError(
-            f"{config.method!r} reads success rates of at least `balancing.min_episodes`"
-            f" ({balancing.min_episodes}) episodes per task, and `balancing.window_env_steps` ({window})"
-            f" holds {episodes}: every omega would stay 1. Lower `balancing.min_episodes`, or {remedy}."
-        )
-
-
-def check_initial(config: TrainConfig, initial: dict[str, Any]) -> None:
-    """Whether a run can start from the networks in a checkpoint's state.
-
-    Raises:
-        ValueError: they are of other tasks or sizes.
-    """
-    found = initial["policy"]
-    if found["tasks"] != task_names(config.env.tasks):
-        raise ValueError(
-            f"`--init-from` names a run of other tasks: {', '.join(found['tasks'])}. Set `env.tasks`"
-            " to them."
-        )
-    if found["networks"] != dataclasses.asdict(config.networks):
-        raise ValueError(
-            f"`--init-from` names a run with other networks: {found['networks']}. Set `networks` to"
-            " the same."
-        )
+    return carry_out(job, start)[0]
 
 
 def train(
@@ -130,11 +78,11 @@ def train(
     *,
     state: dict[str, Any] | None = None,
     initial: dict[str, Any] | None = None,
-) -> tuple[Outcome, TaskSet]:
+) -> Outcome:
     """Run a training job to its end or to an interruption.
 
     Args:
-        config: checked by :func:`check`.
+        config: checked by :func:`check_training`.
         run: the locked run directory.
         view: shows progress.
         interrupt: the signals received.
@@ -142,7 +90,7 @@ def train(
         initial: the state whose networks a new run starts from.
     """
     tasks = load_tasks(config.env)
-    config = _with_weights(config, tasks.names)
+    config = with_weights(config, tasks.names, WEIGHTS_KEY)
     if config.learner_threads:
         torch.set_num_threads(config.learner_threads)
     device = pick_device(config.device)
@@ -167,7 +115,7 @@ def train(
             view.message(describe(config.ray))
             stack.enter_context(ray_session(config.ray))
             interrupt.install()
-            check_cluster(config)
+            check_cluster(config.collect.num_workers, config.ray.cpus_per_worker)
         collector, evaluator = _workers(config, tasks, interrupt, view.message, state)
         stack.callback(collector.close)
         stack.callback(evaluator.close)
@@ -201,26 +149,7 @@ def train(
         )
         if state is not None:
             trainer.load_state_dict(state)
-        return trainer.run(), tasks
-
-
-def evaluate_run(
-    config: TrainConfig, state: dict[str, Any], interrupt: Interrupt
-) -> tuple[Evaluation, TaskSet]:
-    """Evaluate the policy of a checkpoint on every goal of every task.
-
-    Only the actor is built: the method that trained it need not be installed.
-    """
-    tasks = load_tasks(config.env)
-    weights, version = flat_weights(restore_actor(state)), state["agent"]["updates"]
-    with contextlib.ExitStack() as stack:
-        if config.collect.collector == "ray":
-            stack.enter_context(ray_session(config.ray))
-            interrupt.install()
-            check_cluster(config)
-        evaluator = _evaluator(config, tasks, interrupt)
-        stack.callback(evaluator.close)
-        return evaluator.full(weights, version), tasks
+        return trainer.run()
 
 
 def _agent(config: TrainConfig, tasks: TaskSet, device: torch.device) -> MultiTaskSAC:
@@ -303,7 +232,7 @@ def _workers(
             **options,
         )
         collector.wait_until_ready()
-        return collector, _evaluator(config, tasks, interrupt, say)
+        return collector, make_evaluator(config, tasks, interrupt, say)
 
     from mtrl.rl.acting.policy import acting_policy
 
@@ -312,26 +241,32 @@ def _workers(
         return EnvRunner(tasks, policy, worker=worker, incarnation=incarnation, **options)
 
     local = LocalCollector(make_runner, collect.num_workers, collect.rollout_steps, saved)
-    return local, _evaluator(config, tasks, interrupt, say)
+    return local, make_evaluator(config, tasks, interrupt, say)
 
 
-def _evaluator(
+def make_evaluator(
     config: TrainConfig,
     tasks: TaskSet,
     interrupt: Interrupt,
     say: Callable[[str], None] = to_stderr,
 ) -> Evaluator:
+    """What evaluates a policy: in this process, or on the CPUs of a Ray that runs already.
+
+    Args:
+        config: of the run.
+        tasks: in the order of the networks' heads.
+        interrupt: the signals received.
+        say: shows a message.
+    """
     goals = config.evaluation.goals
     if config.collect.collector == "local":
         from mtrl.rl.acting.policy import acting_policy
 
         return LocalEvaluator(tasks, acting_policy(tasks, config.networks), goals)
-    import ray
-
     from mtrl.distributed.evaluator import RayEvaluator
 
     # The learner rests during a full evaluation, so its core can evaluate too.
-    shards = int(ray.cluster_resources().get("CPU", 1) / config.ray.cpus_per_worker)
+    shards = int(count_cpus() / config.ray.cpus_per_worker)
     return RayEvaluator(
         tasks,
         config.networks,

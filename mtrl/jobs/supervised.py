@@ -1,27 +1,27 @@
-"""Puts a supervised run together: the problem, its data, the learners, the loop."""
+"""What `mtrl supervised` does for one run: the problem, its data, the learners, the loop."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mtrl.balancing import METHODS, arm_name, check_options, method_class, method_options
-from mtrl.balancing.base import Weighting
-from mtrl.errors import USAGE, MtrlError, suggest
-from mtrl.runs.device import check_device, pick_device
+from mtrl.balancing import arm_name
+from mtrl.config import Resolved
+from mtrl.errors import USAGE, MtrlError
+from mtrl.jobs.checks import with_weights
+from mtrl.jobs.config import ALL, SINGLE_TASK, SupervisedConfig
+from mtrl.jobs.lifecycle import Job, carry_out, create
+from mtrl.jobs.supervised_checks import WEIGHTS_KEY
+from mtrl.runs.device import pick_device
 from mtrl.runs.directory import RunDirectory
 from mtrl.runs.interrupt import Interrupt
-from mtrl.runs.learned_weights import read_learned_weights
 from mtrl.runs.metric_log import MetricLog
 from mtrl.runs.progress import View
 from mtrl.supervised.baselines import read_baseline, write_baseline
-from mtrl.supervised.config import SupervisedConfig
 from mtrl.supervised.epoch_trainer import EpochTrainer, Outcome
 from mtrl.supervised.model_learner import ModelLearner
 from mtrl.supervised.problem import SPLITS, Problem
@@ -31,8 +31,6 @@ from mtrl.supervised.problems.toy.toy_training import descend
 from mtrl.supervised.single_task import SingleTask
 from mtrl.supervised.task_metrics import describe_units
 
-SINGLE_TASK = "stl"
-
 
 class DataError(MtrlError, ValueError):
     """A benchmark's data cannot be read."""
@@ -40,82 +38,25 @@ class DataError(MtrlError, ValueError):
     exit_code = USAGE
 
 
-def grid_points(grid: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Every combination of a grid's values; one empty one without a grid.
+def new_job(resolved: Resolved[SupervisedConfig]) -> Job:
+    """A new run.
 
     Args:
-        grid: key -> values. Under `cases` a value sets several keys at once.
+        resolved: with one of the configurations that `grid.expand` gives.
 
     Raises:
-        ValueError: an entry is not a list of values, or a case is not a mapping.
+        RunDirectoryError: no directory can be made.
     """
-    axes: list[list[dict[str, Any]]] = []
-    for key, values in grid.items():
-        if not isinstance(values, list) or not values:
-            raise ValueError(f"`grid.{key}` should be a list of values. Found {values!r}.")
-        if key != "cases":
-            axes.append([{key: value} for value in values])
-            continue
-        if not all(isinstance(case, Mapping) and case for case in values):
-            raise ValueError(
-                "`grid.cases` should be a list of settings, such as {method: rgb}. Found"
-                f" {values!r}."
-            )
-        axes.append(values)
-    return [
-        {key: value for part in point for key, value in part.items()}
-        for point in itertools.product(*axes)
-    ]
+    config = resolved.config
+    name = f"{_stem(config)}-{arm_name(config.method, config.method_options)}"
+    return create("supervised", resolved, name + ("" if config.task == ALL else f"-{config.task}"))
 
 
-def expand(config: SupervisedConfig) -> list[SupervisedConfig]:
-    """The runs that a configuration asks for: one for each method, or for each single task.
-
-    Raises:
-        ValueError: something in it is wrong; the message says what and what to do.
-    """
-    check_device(config.device)
-    config = dataclasses.replace(config, grid={})  # each of its points is a run of its own
-    problem = make_problem(config)
-    names = [task.name for task in problem.tasks]
-    if config.baseline:
-        read_baseline(config, problem)
-    if config.method == SINGLE_TASK:
-        if isinstance(problem, Toy):
-            raise ValueError(
-                "`method=stl` needs a benchmark that is trained on data. The minima of a toy's losses"
-                " are known. Name a method."
-            )
-        if config.method_options:
-            raise ValueError(
-                "`method=stl` trains one task at a time and has no options. Drop them."
-            )
-        if config.task != "all" and config.task not in names:
-            raise ValueError(
-                f"`task` should be one of {', '.join(names)}, or all. Found {config.task!r}."
-                f"{suggest(config.task, names)}"
-            )
-        tasks = names if config.task == "all" else [config.task]
-        return [dataclasses.replace(config, task=task) for task in tasks]
-    if config.task != "all":
-        raise ValueError("`task` goes with `method=stl`. Drop it, or train single tasks.")
-    if config.method != "all":
-        _check_method(_with_weights(config, names), len(names))
-        return [config]
-    if config.method_options:
-        raise ValueError("`method_options` belong to one method. Drop them, or name a method.")
-    # A method that cannot be made without options has no place among all.
-    able = [name for name, method in METHODS.items() if not method.example_options]
-    if config.balancing.head_scaling == "weights":
-        able = [name for name in able if issubclass(METHODS[name], Weighting)]
-    return [dataclasses.replace(config, method=name) for name in able]
-
-
-def run_name(config: SupervisedConfig) -> str:
-    """What a run directory's name begins with."""
-    name = config.run.name or config.problem.rpartition(":")[2].lower()
-    arm = arm_name(config.method, config.method_options)
-    return f"{name}-{arm}" + ("" if config.task == "all" else f"-{config.task}")
+def run_job(job: Job) -> tuple[Outcome, int | None]:
+    """Train a run to its end or to an interruption: the outcome, and the signal that came."""
+    return carry_out(
+        job, lambda view, interrupt: train(job.config, job.run, view, interrupt, state=job.state)
+    )
 
 
 def train(
@@ -129,7 +70,7 @@ def train(
     """Train one run to its end or to an interruption.
 
     Args:
-        config: one of those that :func:`expand` gives.
+        config: one of those that `grid.expand` gives.
         run: the locked run directory.
         view: shows progress.
         interrupt: the signals received.
@@ -141,15 +82,30 @@ def train(
     if config.threads:
         torch.set_num_threads(config.threads)
     with _data_errors(config):
-        problem = make_problem(config)
+        problem = make_problem(config.problem, config.problem_options, config.data_root)
     run.write_json("problem.json", describe_units(problem.tasks))
-    config = _with_weights(config, [task.name for task in problem.tasks])
+    if config.method != SINGLE_TASK:
+        config = with_weights(config, [task.name for task in problem.tasks], WEIGHTS_KEY)
     if isinstance(problem, Toy):
         recipe = config.recipe.apply_to(problem.recipe)
-        return descend(problem, config, recipe, run, view, interrupt, state=state)
+        return descend(
+            problem,
+            recipe,
+            run,
+            view,
+            interrupt,
+            method=config.method,
+            options=config.method_options,
+            max_norm=config.balancing.max_grad_norm or None,
+            config=config.run,
+            seed=config.seed,
+            state=state,
+        )
     assert isinstance(problem, Problem)
     with _data_errors(config):
-        baseline = read_baseline(config, problem) if config.baseline else problem.baseline
+        baseline = problem.baseline
+        if config.baseline:
+            baseline = read_baseline(config.baseline, config.problem, problem)
         data = {split: problem.data(split, config.seed) for split in SPLITS}
     method, options = config.method, config.method_options
     if method == SINGLE_TASK:
@@ -202,18 +158,38 @@ def train(
 def conclude(
     config: SupervisedConfig, outcomes: Mapping[str, Outcome], runs: Mapping[str, Path]
 ) -> list[str]:
-    """What several runs leave together: single-task results, a picture. Returns lines about it."""
-    base = Path(config.run.directory)
-    stem = next(iter(runs.values())).name.rpartition("-s")[2]  # the seed and time of the first run
-    name = config.run.name or config.problem.rpartition(":")[2].lower()
+    """Keep what several runs leave together: single-task results, or a picture.
+
+    Args:
+        config: that the runs come from.
+        outcomes: by method, or by single task.
+        runs: their directories, by the same names.
+
+    Returns:
+        A line about each file that was written.
+    """
+    base, first = Path(config.run.directory), next(iter(runs.values()))
+    end = first.name.rpartition("-s")[2]  # the seed and time of the first run
     if config.method == SINGLE_TASK:
-        made = RunDirectory.open(next(iter(runs.values()))).provenance()
-        path = write_baseline(base / f"{name}-stl-s{stem}.json", config, outcomes, made)
+        path = write_baseline(
+            base / f"{_stem(config)}-stl-s{end}.json",
+            outcomes,
+            problem=config.problem,
+            options=config.problem_options,
+            seed=config.seed,
+            provenance=RunDirectory.open(first).provenance(),
+        )
         return [f"single-task results: {path} (use them with baseline=[{path}])"]
     if len(runs) < 2:
         return []
-    picture = make_problem(config).finish_all(runs, base / f"{name}-all-s{stem}.png")
+    problem = make_problem(config.problem, config.problem_options, config.data_root)
+    picture = problem.finish_all(runs, base / f"{_stem(config)}-all-s{end}.png")
     return [] if picture is None else [f"picture: {picture}"]
+
+
+def _stem(config: SupervisedConfig) -> str:
+    """What the names of all files of a configuration begin with."""
+    return config.run.name or config.problem.rpartition(":")[2].lower()
 
 
 @contextlib.contextmanager
@@ -222,22 +198,3 @@ def _data_errors(config: SupervisedConfig) -> Iterator[None]:
         yield
     except (ValueError, OSError, EOFError) as error:
         raise DataError(f"Cannot read the data of {config.problem!r}. {error}") from error
-
-
-def _with_weights(config: SupervisedConfig, tasks: list[str]) -> SupervisedConfig:
-    """The config with `method_options.log`, where a method takes weights, replaced by them."""
-    if config.method == SINGLE_TASK or "weights" not in method_options(config.method):
-        return config
-    options = read_learned_weights(config.method_options, tasks, "balance/weight")
-    return dataclasses.replace(config, method_options=options)
-
-
-def _check_method(config: SupervisedConfig, num_tasks: int) -> None:
-    check_options(config.method, dict(config.method_options))
-    method = method_class(config.method)
-    if config.balancing.head_scaling == "weights" and not issubclass(method, Weighting):
-        raise ValueError(
-            f"`balancing.head_scaling: weights` needs a method with task weights; {config.method!r}"
-            " works on coordinates. Use `auto`."
-        )
-    method(num_tasks, 1, **{k: v for k, v in config.method_options.items() if k != "pi"})

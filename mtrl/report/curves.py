@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,31 @@ from mtrl.extras import install_command
 from mtrl.runs.metric_log import read_jsonl
 
 
-def table(names: Sequence[str], success_rate: Sequence[float]) -> str:
-    """Success rates as aligned text, with bars."""
-    width = max(map(len, names))
+def end_of_run(run: Path) -> str:
+    """What is printed when a run has been trained: success rates, the picture, its directory."""
+    final, lines = run / "eval" / "final.json", []
+    if final.is_file():
+        lines.append(success_text(json.loads(final.read_text()), "last checkpoint"))
+    picture = curves(run)
+    if picture is not None:
+        lines.append(f"curves: {picture}")
+    return "\n".join([*lines, f"run: {run}"])
+
+
+def success_text(evaluation: Mapping[str, Any], checkpoint: str) -> str:
+    """Success rates as aligned text, with bars, and their mean.
+
+    Args:
+        evaluation: the content of `eval/final.json`.
+        checkpoint: whose policy it was.
+    """
+    rates = evaluation["success_rate"]
+    width = max(map(len, rates))
     rows = [
-        f"{name:{width}}  {rate:5.2f}  {'█' * round(20 * rate)}"
-        for name, rate in zip(names, success_rate, strict=True)
+        f"{name:{width}}  {rate:5.2f}  {'█' * round(20 * rate)}" for name, rate in rates.items()
     ]
+    mean, goals = evaluation["mean_success_rate"], len(evaluation["goals"])
+    rows.append(f"mean success rate: {mean:.3f} ({goals} goals per task, {checkpoint})")
     return "\n".join(rows)
 
 

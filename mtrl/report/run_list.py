@@ -12,9 +12,20 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from mtrl.runs.directory import RunDirectory
+from mtrl.runs.directory import RunDirectory, RunDirectoryError, list_runs
 
 _REASON_LENGTH = 100  # characters
+
+
+def describe_runs(base: Path) -> list[dict[str, Any]]:
+    """A description of each run in a folder, oldest first.
+
+    Raises:
+        RunDirectoryError: there is no such folder.
+    """
+    if not base.is_dir():
+        raise RunDirectoryError(f"No folder {base}. Train first, or name the folder of runs.")
+    return [describe(run) for run in list_runs(base)]
 
 
 def describe(run: RunDirectory) -> dict[str, Any]:

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mtrl.supervised.config import SupervisedConfig
 from mtrl.supervised.epoch_trainer import Baseline, Outcome
 from mtrl.supervised.problem import BaseProblem
 
 
 def write_baseline(
     path: Path,
-    config: SupervisedConfig,
     outcomes: Mapping[str, Outcome],
+    *,
+    problem: str,
+    options: Mapping[str, Any],
+    seed: int,
     provenance: Mapping[str, Any],
 ) -> Path:
     """Keep single-task results for `baseline`: the test metrics of each task's run.
 
     Args:
         path: the file to write.
-        config: configuration of the runs.
         outcomes: task -> outcome of its run.
+        problem: name of the problem.
+        options: options of the problem.
+        seed: seed of the runs.
         provenance: see `RunDirectory.provenance`.
     """
     values: dict[str, dict[str, float]] = {}
@@ -32,9 +36,9 @@ def write_baseline(
         rows = [test["metrics"][task] for test in outcome.result["test"]]
         values[task] = {name: statistics.fmean(row[name] for row in rows) for name in rows[0]}
     content = {
-        "problem": config.problem,
-        "options": config.problem_options,
-        "seed": config.seed,
+        "problem": problem,
+        "options": dict(options),
+        "seed": seed,
         "values": values,
         "manifest": dict(provenance),
     }
@@ -42,24 +46,29 @@ def write_baseline(
     return path
 
 
-def read_baseline(config: SupervisedConfig, problem: BaseProblem) -> Baseline:
+def read_baseline(files: Sequence[str], name: str, problem: BaseProblem) -> Baseline:
     """Read single-task results; each metric is the mean over the files that have it.
+
+    Args:
+        files: files that :func:`write_baseline` wrote.
+        name: name of the problem, which the files should have.
+        problem: the problem.
 
     Raises:
         ValueError: a file is missing or of another problem, or no file has a task or a metric.
     """
     rows = []
-    for name in config.baseline:
+    for file in files:
         try:
-            content = json.loads(Path(name).read_text())
+            content = json.loads(Path(file).read_text())
             rows.append(content["values"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(
-                f"`baseline` should name files that `method=stl` wrote. {name}: {error}"
+                f"`baseline` should name files that `method=stl` wrote. {file}: {error}"
             ) from error
-        if content.get("problem") != config.problem:
+        if content.get("problem") != name:
             raise ValueError(
-                f"`baseline` should be of {config.problem!r}. {name} is of {content.get('problem')!r}."
+                f"`baseline` should be of {name!r}. {file} is of {content.get('problem')!r}."
             )
     result: dict[str, dict[str, float]] = {}
     for task in problem.tasks:
@@ -71,7 +80,7 @@ def read_baseline(config: SupervisedConfig, problem: BaseProblem) -> Baseline:
             if not found:
                 raise ValueError(
                     f"`baseline` has no {metric.name} of {task.name} in"
-                    f" {', '.join(config.baseline)}. Train it: method=stl task={task.name}."
+                    f" {', '.join(files)}. Train it: method=stl task={task.name}."
                 )
             result[task.name][metric.name] = statistics.fmean(found)
     return result

@@ -1,9 +1,9 @@
-"""Options of a supervised run; the names are the keys of a config file."""
+"""The sections of a supervised run's configuration; the names are the keys of a config file."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
@@ -80,54 +80,3 @@ class RunConfig:
     def __post_init__(self) -> None:
         """Refuse a name that cannot be part of a folder's name."""
         check_run_name(self.name)
-
-
-@dataclass(frozen=True)
-class SupervisedConfig:
-    """All options of `mtrl supervised`.
-
-    Attributes:
-        problem: name of a problem, or `FILE.py:Class`.
-        problem_options: options of the problem.
-        data_root: folder of the problem's data, if it reads files.
-        method: a balancing method; `stl` trains single tasks, `all` trains every method in turn.
-        method_options: options of the method. `fixed` accepts `log`, the `metrics.jsonl` of a run, in
-            place of `weights`. It takes the last exponential moving average of `key`
-            (`balance/weight`) with `decay` (0.9).
-        task: with `stl`, the task to train; `all` trains each.
-        grid: key -> list of values; every combination is trained, in turn. `cases` is a list of
-            settings, each of which sets several keys together.
-        baseline: files of single-task results to compare with, averaged; empty takes the problem's.
-        seed: seed of data order, initialisation and the method.
-        device: `auto` takes a GPU if there is one.
-        threads: number of CPU threads; 0 is torch's choice.
-    """
-
-    example: ClassVar[str] = "supervised/digits"
-
-    problem: str
-    problem_options: dict[str, Any] = field(default_factory=dict)
-    data_root: str = ""
-    method: str = "ls"
-    method_options: dict[str, Any] = field(default_factory=dict)
-    task: str = "all"
-    grid: dict[str, Any] = field(default_factory=dict)
-    baseline: list[str] = field(default_factory=list)
-    seed: Annotated[int, Ge(0)] = 0
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: Annotated[int, Ge(0)] = 0
-    recipe: RecipeConfig = field(default_factory=RecipeConfig)
-    balancing: BalanceConfig = field(default_factory=BalanceConfig)
-    run: RunConfig = field(default_factory=RunConfig)
-
-    def __post_init__(self) -> None:
-        """Refuse a list of methods.
-
-        Raises:
-            ValueError: `method` names several methods; the message says how to train them.
-        """
-        if "," in self.method:
-            raise ValueError(
-                f"`method` is one name, or all. Found {self.method!r}. Train several with"
-                f" 'grid.method=[{self.method}]'."
-            )

@@ -3,36 +3,42 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mtrl.balancing.options import check_keywords
 from mtrl.errors import suggest
 from mtrl.plugins import load_file, load_plugin, plugin_names
-from mtrl.supervised.config import SupervisedConfig
 from mtrl.supervised.problem import BaseProblem, Problem
 from mtrl.supervised.problems import PROBLEMS
 
 
-def make_problem(config: SupervisedConfig) -> BaseProblem:
+def make_problem(name: str, options: Mapping[str, Any], data_root: str = "") -> BaseProblem:
     """Make a problem with its options.
+
+    Args:
+        name: name of a problem, or `FILE.py:Class`.
+        options: options of the problem.
+        data_root: folder of the problem's data, if it reads files.
 
     Raises:
         ValueError: the problem or an option is unknown, or the problem refuses a value.
     """
-    kind = _problem_class(config.problem)
-    options = dict(config.problem_options)
-    check_keywords(f"The problem {config.problem!r}", kind, options, supplied=("data_root",))
+    kind = _problem_class(name)
+    check_keywords(f"The problem {name!r}", kind, options, supplied=("data_root",))
+    given = dict(options)
     if "data_root" in inspect.signature(kind).parameters:
-        if not config.data_root:
+        if not data_root:
             raise ValueError(
-                f"The problem {config.problem!r} reads files. Name their folder: data_root=FOLDER."
+                f"The problem {name!r} reads files. Name their folder: data_root=FOLDER."
             )
-        options["data_root"] = Path(config.data_root)
+        given["data_root"] = Path(data_root)
     try:
-        return kind(**options)
+        return kind(**given)
     except TypeError as error:
         raise ValueError(
-            f"The problem {config.problem!r} refuses its options {config.problem_options}: {error}"
+            f"The problem {name!r} refuses its options {dict(options)}: {error}"
         ) from error
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from mtrl import cli
 from mtrl.arguments import join_lists
 from mtrl.cli import main
 from mtrl.errors import FAILED, OK, MtrlError
+from mtrl.failures import guarded
 from mtrl.runs.directory import RunDirectory
 from tests.helpers import mtrl
 
@@ -291,14 +291,14 @@ def test_errors_carry_their_exit_code(capsys: pytest.CaptureFixture[str]) -> Non
     def fail(_: object) -> int:
         raise Derived("do this")
 
-    assert cli._guarded(fail, Options()) == 42  # type: ignore[arg-type]
+    assert guarded(fail, Options()) == 42  # type: ignore[arg-type]
     assert capsys.readouterr().err == "error: do this\n"
 
     def break_down(_: object) -> int:
         raise KeyError("a defect")
 
     with pytest.raises(KeyError):
-        cli._guarded(break_down, Options())  # type: ignore[arg-type]
+        guarded(break_down, Options())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("arguments", [["config", "show", "-c", "fake"], ["runs", "."]])
@@ -323,7 +323,7 @@ def test_a_broken_pipe_that_is_not_stdouts_is_a_failure() -> None:
         raise BrokenPipeError("a worker's")
 
     with pytest.raises(BrokenPipeError):
-        cli._guarded(lose_a_worker, Options())  # type: ignore[arg-type]
+        guarded(lose_a_worker, Options())  # type: ignore[arg-type]
 
 
 def test_python_m_mtrl_ends_with_the_code(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 
 from mtrl.balancing import METHODS
 from mtrl.cli import main
-from mtrl.jobs.supervised import grid_points
+from mtrl.jobs.grid import grid_points
 from mtrl.report.balance import COLUMNS, balance_rows
 from mtrl.report.supervised_page import add_runs, benchmark_page
 from mtrl.runs import checkpoint

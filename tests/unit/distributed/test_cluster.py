@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import socket
 import sys
 from collections.abc import Iterator
@@ -13,8 +12,6 @@ import pytest
 from mtrl.distributed import cluster
 from mtrl.distributed.cluster import ResourceError, _reach, check_machine
 from mtrl.distributed.config import RayConfig
-from mtrl.jobs.config import TrainConfig
-from mtrl.rl.config import CollectConfig, NetworkConfig, ScheduleConfig
 
 
 @pytest.fixture
@@ -65,12 +62,15 @@ def test_what_is_not_an_address(address: str) -> None:
 def test_a_dead_address_is_refused_before_any_work() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    networks = NetworkConfig([8], [8])
-    config = TrainConfig(networks, ray=RayConfig(address=f"127.0.0.1:{port}"))
+    config = RayConfig(address=f"127.0.0.1:{port}")
     with mock.patch.dict(sys.modules), pytest.raises(ResourceError, match="nothing answers"):
         sys.modules.pop("ray", None)  # another test's session would do
-        check_machine(config)
-    local = dataclasses.replace(
-        config, collect=CollectConfig(collector="local"), schedule=ScheduleConfig(mode="sync")
-    )
-    check_machine(local)
+        check_machine(config, num_workers=1)
+
+
+def test_more_cpus_than_the_machine_has_are_refused() -> None:
+    with mock.patch.dict(sys.modules):
+        sys.modules.pop("ray", None)
+        check_machine(RayConfig(cpus_per_worker=1e-3), num_workers=2)
+        with pytest.raises(ResourceError, match=r"reserve 2e\+06 CPUs"):
+            check_machine(RayConfig(cpus_per_worker=1e6), num_workers=2)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from mtrl.cli import main
 from mtrl.config import flatten, resolve
-from mtrl.jobs import supervised as launch
+from mtrl.jobs.config import SupervisedConfig
+from mtrl.jobs.grid import grid_points
 from mtrl.report.supervised_page import add_runs, benchmark_page
 from mtrl.runs.directory import RunDirectory
-from mtrl.supervised.config import SupervisedConfig
 
 PRESET = "supervised/ablation/informed"
 
@@ -17,7 +17,7 @@ PRESET = "supervised/ablation/informed"
 def test_six_methods_run_with_and_without_the_layer() -> None:
     grid = resolve(SupervisedConfig, [PRESET]).config.grid
     arms = set()
-    for point in launch.grid_points(dict(flatten(grid))):
+    for point in grid_points(dict(flatten(grid))):
         changes = [f"{key}={value}" for key, value in point.items()]
         config = resolve(SupervisedConfig, [PRESET], changes).config
         arms.add((config.method, "pi" in config.method_options, config.seed))

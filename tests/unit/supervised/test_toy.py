@@ -14,8 +14,8 @@ from torch import nn
 from mtrl.balancing import METHODS, Balancer, Performance, build, method_class
 from mtrl.balancing.base import GRADIENTS
 from mtrl.config import resolve
+from mtrl.jobs.config import SupervisedConfig
 from mtrl.runs.nan_guard import TrainingError
-from mtrl.supervised.config import SupervisedConfig
 from mtrl.supervised.problem import Recipe
 from mtrl.supervised.problems.toy.descent import Descent
 from mtrl.supervised.problems.toy.surface import (

@@ -16,7 +16,7 @@ from mtrl.runs.interrupt import Interrupt
 from mtrl.runs.metric_log import MetricLog
 from mtrl.runs.progress import Column, Progress, View
 from mtrl.runs.saving import Saving
-from mtrl.supervised.config import SupervisedConfig
+from mtrl.supervised.config import RunConfig
 from mtrl.supervised.epoch_trainer import Outcome
 from mtrl.supervised.problem import Recipe
 from mtrl.supervised.problems.toy.descent import Descent
@@ -31,12 +31,16 @@ _HEARTBEAT_S = 5.0
 
 def descend(
     problem: Toy,
-    config: SupervisedConfig,
     recipe: Recipe,
     run: RunDirectory,
     view: View,
     interrupt: Interrupt,
     *,
+    method: str,
+    options: Mapping[str, Any],
+    max_norm: float | None,
+    config: RunConfig,
+    seed: int,
     state: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """Train one method on a toy to its end or to an interruption; an epoch is one step.
@@ -46,11 +50,15 @@ def descend(
 
     Args:
         problem: the toy.
-        config: method, bound, seed and intervals.
         recipe: number of steps (`epochs`), learning rate, betas.
         run: the locked run directory.
         view: shows progress.
         interrupt: the signals received.
+        method: name of the balancing method.
+        options: options of the method.
+        max_norm: see :class:`Descent`.
+        config: intervals.
+        seed: seed of the method.
         state: content of the checkpoint to resume from.
 
     Raises:
@@ -58,16 +66,16 @@ def descend(
     """
     descent = Descent(
         problem.surface,
-        config.method,
-        config.method_options,
+        method,
+        options,
         recipe,
-        max_norm=config.balancing.max_grad_norm or None,
-        seed=config.seed,
+        max_norm=max_norm,
+        seed=seed,
     )
     log = MetricLog(
         run.path,
         list(TASKS),
-        tensorboard=config.run.tensorboard,
+        tensorboard=config.tensorboard,
         purge_step=state["descent"]["updates"] if state else None,
         clock="updates",
     )
@@ -76,8 +84,8 @@ def descend(
         descent.load_state_dict(state["descent"])
         log.load_state_dict(state["log"])
         start -= state["wall_s"]
-    saving = Saving(config.run.checkpoint_interval_s)
-    steps, record_every = recipe.epochs, config.run.record_interval_updates
+    saving = Saving(config.checkpoint_interval_s)
+    steps, record_every = recipe.epochs, config.record_interval_updates
     beat = 0.0
 
     def save() -> None:
@@ -86,7 +94,7 @@ def descend(
             "log": log.state_dict(),
             "wall_s": time.perf_counter() - start,
         }
-        keep = config.run.keep_checkpoints
+        keep = config.keep_checkpoints
         checkpoint.save(run.checkpoints, descent.updates, content, keep=keep)
         saving.saved()
 
@@ -96,12 +104,12 @@ def descend(
             done = descent.updates
             if done == steps or (record_every and done % record_every == 0):
                 log.write({"updates": done}, _record(descent, rows, directions))
-            due = saving.overdue or done % config.run.checkpoint_interval_epochs == 0
+            due = saving.overdue or done % config.checkpoint_interval_epochs == 0
             if due and done < steps:
                 save()
             if done % _SHOW_EVERY == 0:
                 now = time.perf_counter()
-                view.update(_progress(config, descent, run.path.name, steps, now - start))
+                view.update(_progress(method, descent, run.path.name, steps, now - start))
                 if now - beat > _HEARTBEAT_S:
                     beat = now
                     run.write_status("running", updates=done)
@@ -135,9 +143,7 @@ def _record(descent: Descent, rows: Tensor, directions: Tensor) -> dict[str, Any
     return values
 
 
-def _progress(
-    config: SupervisedConfig, descent: Descent, title: str, steps: int, seconds: float
-) -> Progress:
+def _progress(method: str, descent: Descent, title: str, steps: int, seconds: float) -> Progress:
     done = descent.updates / steps
     losses = descent.losses().mean(0).tolist()  # over the starts
     return Progress(
@@ -147,7 +153,7 @@ def _progress(
         seconds_left=seconds * (1.0 - done) / done,
         tasks=list(TASKS),
         columns=[Column("loss", losses, ".3f")],
-        facts={"updates": f"{descent.updates:,}", "method": config.method},
+        facts={"updates": f"{descent.updates:,}", "method": method},
     )
 
 
