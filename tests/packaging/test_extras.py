@@ -65,6 +65,16 @@ def test_a_missing_extra_is_named(
     assert run.returncode in (2, 3)
 
 
+def test_supervised_training_needs_no_package_of_rl(tmp_path: Path) -> None:
+    """The extra `supervised` does not bring them."""
+    arguments = ["supervised", "-c", "supervised/toy", "recipe.epochs=2", "run.tensorboard=false"]
+    code = "from mtrl.cli import main\nsys.exit(main(sys.argv[2:]))"
+    packages = "gymnasium,metaworld,mujoco,ray"
+    run = without(packages, code, *arguments, f"run.directory={tmp_path}")
+    assert run.returncode == 0, run.stderr
+    assert list(tmp_path.glob("*/end_points.json"))
+
+
 def test_another_missing_module_stays_a_defect() -> None:
     run = without("scipy", "from mtrl.cli import main\nsys.exit(main(['methods']))")
     assert run.returncode == 1
