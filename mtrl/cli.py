@@ -10,9 +10,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mtrl import arguments as parsing
 from mtrl.arguments import Verb
@@ -84,30 +84,20 @@ def _supervised(options: argparse.Namespace) -> int:
         if job is None:
             return OK
         from mtrl.jobs import grid
+        from mtrl.report.supervised_tables import end_of_run
 
-        trained = grid.go_on(job, _show_result, print)
-    else:
-        from mtrl.jobs.compose import compose
+        return grid.go_on(job, end_of_run, print)
+    from mtrl.jobs.compose import compose
 
-        resolved = compose("supervised", options.config, options.overrides)
-        from mtrl.jobs import grid
+    resolved = compose("supervised", options.config, options.overrides)
+    from mtrl.jobs import grid
+    from mtrl.report.supervised_tables import end_of_run, end_of_runs
 
-        points = grid.plan(resolved, options.config, options.overrides)
-        trained = grid.train(points, _show_result, print)
-    if len(trained.results) > 1:
-        from mtrl.report.balance import balance_text
-        from mtrl.report.supervised_tables import ranking
-
-        measured = {name: [result["lowest_loss"]] for name, result in trained.results.items()}
-        print(*filter(None, [balance_text(measured), ranking(trained.results)]), sep="\n")
-    return trained.exit_code
-
-
-def _show_result(result: Mapping[str, Any], run: Path) -> None:
-    from mtrl.report.supervised_tables import result_table
-
-    print(result_table(result))
-    print(f"run: {run}")
+    points = grid.plan(resolved, options.config, options.overrides)
+    exit_code, results = grid.train(points, end_of_run, print)
+    if len(results) > 1:
+        print(end_of_runs(results))
+    return exit_code
 
 
 def _eval(options: argparse.Namespace) -> int:

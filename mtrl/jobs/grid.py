@@ -7,7 +7,7 @@ import itertools
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,11 @@ from mtrl.runs.nan_guard import TrainingError
 from mtrl.supervised.epoch_trainer import Outcome
 from mtrl.supervised.problem_registry import make_problem
 
-ShowResult = Callable[[Mapping[str, Any], Path], None]
-"""Shows the result of a run, as in `eval/final.json`, and its directory."""
+Describe = Callable[[Mapping[str, Any], Path], str]
+"""The text about the result of a run, as in `eval/final.json`, and its directory."""
+
+Say = Callable[[str], None]
+"""Prints a line."""
 
 
 @dataclass(frozen=True)
@@ -42,20 +45,6 @@ class Point:
     label: str
     resolved: Resolved[SupervisedConfig]
     runs: list[SupervisedConfig]
-
-
-@dataclass(frozen=True)
-class Trained:
-    """How several runs ended.
-
-    Attributes:
-        exit_code: of the command.
-        results: of each run that was trained to its end, by method or task and the grid's values;
-            empty where a signal ended the command.
-    """
-
-    exit_code: int
-    results: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def plan(
@@ -130,15 +119,21 @@ def expand(config: SupervisedConfig) -> list[SupervisedConfig]:
     return [dataclasses.replace(config, method=name) for name in able]
 
 
-def train(points: Sequence[Point], show: ShowResult, say: Callable[[str], None]) -> Trained:
+def train(
+    points: Sequence[Point], describe: Describe, say: Say
+) -> tuple[int, dict[str, dict[str, Any]]]:
     """Train run after run. One that fails does not stop the others; a signal does.
 
     Args:
         points: see :func:`plan`.
-        show: shows the result of each run.
-        say: prints a line about what the runs of a point leave together.
+        describe: makes the text about the result of a run.
+        say: prints it, and lines about what the runs of a point leave together.
+
+    Returns:
+        The exit code of the command, and the result of each run that was trained to its end, by method
+        or task and the grid's values; no results where a signal ended the command.
     """
-    results, failed = {}, 0
+    results, failed = {}, False
     for point in points:
         outcomes: dict[str, Outcome] = {}
         runs: dict[str, Path] = {}
@@ -148,28 +143,28 @@ def train(points: Sequence[Point], show: ShowResult, say: Callable[[str], None])
                 outcome, signal = supervised.run_job(job)
             except TrainingError as error:  # the others go on
                 print(f"error: {job.run.path}: {error}", file=sys.stderr)
-                failed += 1
+                failed = True
                 continue
             if outcome.state == "interrupted":
-                return Trained(INTERRUPTED)
-            show(outcome.result, job.run.path)
+                return INTERRUPTED, {}
+            say(describe(outcome.result, job.run.path))
             if signal is not None:  # it came when the run was as good as done
-                return Trained(128 + signal)
+                return 128 + signal, {}
             name = config.task if config.method == SINGLE_TASK else config.method
             outcomes[name], runs[name] = outcome, job.run.path
             results[f"{name} {point.label}".strip()] = outcome.result
         for line in supervised.conclude(point.resolved.config, outcomes, runs) if runs else []:
             say(line)
-    return Trained(FAILED if failed else OK, results)
+    return FAILED if failed else OK, results
 
 
-def go_on(job: Job, show: ShowResult, say: Callable[[str], None]) -> Trained:
-    """Train one run on from its checkpoint; `show` and `say` as in :func:`train`."""
+def go_on(job: Job, describe: Describe, say: Say) -> int:
+    """Train one run on from its checkpoint; returns the exit code. See :func:`train`."""
     outcome, _ = supervised.run_job(job)
     if outcome.state == "interrupted":
-        return Trained(INTERRUPTED)
-    show(outcome.result, job.run.path)
+        return INTERRUPTED
+    say(describe(outcome.result, job.run.path))
     task = job.config.task
     for line in supervised.conclude(job.config, {task: outcome}, {task: job.run.path}):
         say(line)
-    return Trained(OK)
+    return OK

@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
+
+from mtrl.report.balance import balance_text
+
+
+def end_of_run(result: Mapping[str, Any], run: Path) -> str:
+    """What is printed when a run has been trained: its test results and its directory."""
+    return f"{result_table(result)}\nrun: {run}"
+
+
+def end_of_runs(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """What is printed when several runs have been trained: the table of balance, and the ranking."""
+    measured = {name: [result["lowest_loss"]] for name, result in results.items()}
+    return "\n".join(filter(None, [balance_text(measured), ranking(results)]))
 
 
 def result_table(result: Mapping[str, Any]) -> str:

@@ -58,7 +58,7 @@ def test_a_failure_does_not_stop_the_others_and_a_signal_does(
     files = ["supervised/toy"]
     points = grid.plan(compose("supervised", files, overrides), files, overrides)
     found: list[str] = []
-    trained = grid.train(points, lambda result, _: found.append(result["method"]), print)
-    assert trained.exit_code == code
+    exit_code, results = grid.train(points, lambda result, _: result["method"], found.append)
+    assert exit_code == code
     assert found == shown
-    assert list(trained.results) == ranked
+    assert list(results) == ranked
