@@ -51,9 +51,12 @@ def test_a_failure_does_not_stop_the_others_and_a_signal_does(
     shown: list[str],
     ranked: list[str],
 ) -> None:
-    monkeypatch.setattr(
-        supervised, "run_job", lambda job: (second if job.config.method == "rlw" else done)(job)
-    )
+
+    def run_job(job: Job) -> End:
+        job.run.release()
+        return (second if job.config.method == "rlw" else done)(job)
+
+    monkeypatch.setattr(supervised, "run_job", run_job)
     overrides = ["grid.method=[ls, rlw, uw]", f"run.directory={tmp_path}"]
     files = ["supervised/toy"]
     points = grid.plan(compose("supervised", files, overrides), files, overrides)
