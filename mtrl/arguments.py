@@ -16,9 +16,9 @@ class Verb:
     """A verb of the command.
 
     Attributes:
-        help: one line about it.
-        add_arguments: adds its arguments to its parser.
-        run: does it, with the parsed options; returns the exit code.
+        help: description in one line.
+        add_arguments: adds the verb's arguments to its parser.
+        run: runs the verb with the parsed options; returns the exit code.
     """
 
     help: str
@@ -110,14 +110,14 @@ def _about_flag(
 def add_train(parser: argparse.ArgumentParser) -> None:
     """Arguments of `mtrl train`."""
     _add_config_arguments(parser, "sac.batch_size=64")
-    parser.add_argument("--resume", metavar="RUN", help="go on with an interrupted run")
+    parser.add_argument("--resume", metavar="RUN", help="continue an interrupted run")
     parser.add_argument("--init-from", metavar="RUN", help="start from another run's networks")
 
 
 def add_supervised(parser: argparse.ArgumentParser) -> None:
     """Arguments of `mtrl supervised`."""
     _add_config_arguments(parser, "recipe.epochs=20")
-    parser.add_argument("--resume", metavar="RUN", help="go on with an interrupted run")
+    parser.add_argument("--resume", metavar="RUN", help="continue an interrupted run")
 
 
 def add_eval(parser: argparse.ArgumentParser) -> None:
@@ -140,11 +140,11 @@ def add_methods(parser: argparse.ArgumentParser) -> None:
 def add_config(parser: argparse.ArgumentParser) -> None:
     """Arguments of `mtrl config`."""
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    text = "the resolved values and where each came from"
+    text = "show the resolved values and their origins"
     show = verbs.add_parser("show", help=text, description=text, allow_abbrev=False)
     show.set_defaults(parser=show)
     _add_config_arguments(show, "sac.batch_size=64")
-    show.add_argument("--supervised", action="store_true", help="of `mtrl supervised`")
+    show.add_argument("--supervised", action="store_true", help="show those of `mtrl supervised`")
     show.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -166,7 +166,7 @@ def _add_config_arguments(parser: argparse.ArgumentParser, example: str) -> None
         action="append",
         default=[],
         metavar="FILE",
-        help="config file or preset (mt10/quick); several are laid over one another",
+        help="config file or preset (mt10/quick); a later one overrides an earlier one",
     )
     parser.add_argument(
         "overrides",

@@ -13,7 +13,7 @@ from mtrl.runs.metric_log import read_jsonl
 
 
 def end_of_run(run: Path) -> str:
-    """What is printed when a run has been trained: success rates, the picture, its directory."""
+    """The text printed after training: success rates, the picture, the run directory."""
     final, lines = run / "eval" / "final.json", []
     if final.is_file():
         lines.append(success_text(json.loads(final.read_text()), "last checkpoint"))
@@ -28,7 +28,7 @@ def success_text(evaluation: Mapping[str, Any], checkpoint: str) -> str:
 
     Args:
         evaluation: the content of `eval/final.json`.
-        checkpoint: whose policy it was.
+        checkpoint: which checkpoint was evaluated, in words.
     """
     rates = evaluation["success_rate"]
     width = max(map(len, rates))
