@@ -1,4 +1,4 @@
-"""Another framework in a process of its own, which does a turn when asked and waits otherwise."""
+"""Another framework in its own process: it does a turn when asked, and waits otherwise."""
 
 from __future__ import annotations
 
@@ -11,18 +11,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from mtrl.errors import ENVIRONMENT, MtrlError
 
-class PeerError(RuntimeError):
-    """The peer ended, or said something that is not an answer."""
+
+class PeerError(MtrlError, RuntimeError):
+    """The peer ended, or its answer is not JSON."""
+
+    exit_code = ENVIRONMENT
 
 
 class Peer:
     """Requests and answers are JSON, one a line, through the process's standard input and output.
 
     Args:
-        command: starts the peer's runner; `--cores` is appended.
-        source: of the peer, from where its package is imported.
-        cores: to run on.
+        command: that starts the peer's runner; `--cores` is appended.
+        source: folder from which the peer's package is imported.
+        cores: that it runs on.
     """
 
     def __init__(self, command: Sequence[str], source: Path, cores: Iterable[int]) -> None:
@@ -51,7 +55,7 @@ class Peer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """The runner ends when its input does."""
+        """Close the runner's input, which ends it."""
         del kind, error, trace
         assert self.process.stdin is not None
         assert self.process.stdout is not None
@@ -68,7 +72,7 @@ class Peer:
         """The answer to a request, however long it takes.
 
         Raises:
-            PeerError: there is none.
+            PeerError: there is no answer.
         """
         assert self.process.stdin is not None
         assert self.process.stdout is not None

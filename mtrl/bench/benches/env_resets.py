@@ -1,23 +1,48 @@
-#!/usr/bin/env python3
 """Time resets: the fast classes, which settle once, against Meta-World's own, which settle twice.
 
-Resets are interleaved and use the same goals; each observation is compared. Reported is the 25 %
-quantile of the thread's CPU time.
+Both versions reset to the same goals in turns, and each pair of observations is compared. The figures
+are 25 % quantiles of the thread's CPU time per reset.
 """
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
 import statistics
 from typing import Any
 
 import numpy as np
-from _bench import lower_quartile, report, table, tasks_argument, thread_seconds
 
+from mtrl.bench.bench_options import Simulation, option
+from mtrl.bench.text_table import text_table
+from mtrl.bench.timing import lower_quartile, thread_seconds
 from mtrl.envs.metaworld import MetaWorldTask, generate_goals
 from mtrl.envs.suites import task_names
 
 STEPS_BETWEEN = 10  # random actions, so that resets start from different states
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(Simulation):
+    """Options of `mtrl bench reset`."""
+
+    resets: int = option(20, "per task")
+
+
+def measure(options: Options) -> dict[str, Any]:
+    """Milliseconds per reset of each task, and their means."""
+    names = task_names(options.task_list)
+    rows = [time_task(name, options.resets, options.seed) for name in names]
+    mean: dict[str, Any] = {
+        key: statistics.fmean(row[key] for row in rows)
+        for key in ("original", "fast", "fast/original")
+    }
+    mean["identical"] = all(row["identical"] for row in rows)
+    return {"unit": "ms per reset", "tasks": rows, "mean": mean}
+
+
+def show(result: dict[str, Any]) -> str:
+    """A row per task and one of means."""
+    return text_table([*result["tasks"], {"task": "mean", **result["mean"]}])
 
 
 def time_task(name: str, resets: int, seed: int) -> dict[str, Any]:
@@ -47,29 +72,3 @@ def time_task(name: str, resets: int, seed: int) -> dict[str, Any]:
         "fast/original": fast / original,
         "identical": identical,
     }
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tasks", default="mt10", help="benchmark or names separated by commas")
-    parser.add_argument("--resets", type=int, default=20, help="per task")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    args = parser.parse_args()
-
-    names = task_names(tasks_argument(args.tasks))
-    rows = [time_task(name, args.resets, args.seed) for name in names]
-    mean: dict[str, Any] = {
-        key: statistics.fmean(row[key] for row in rows)
-        for key in ("original", "fast", "fast/original")
-    }
-    mean["identical"] = all(row["identical"] for row in rows)
-    report(
-        {"unit": "ms per reset", "tasks": rows, "mean": mean},
-        table([*rows, {"task": "mean", **mean}]),
-        as_json=args.json,
-    )
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""Rollout workers for benchmarks: Ray actors with the policy inside."""
+"""Rollout workers for benches: Ray actors with the policy inside."""
 
 from __future__ import annotations
 
@@ -16,13 +16,18 @@ from mtrl.rl.config import NetworkConfig
 CHUNK = 50
 """Steps of each environment in a rollout."""
 
+IN_FLIGHT = 2
+"""Rollouts of each worker that are requested and not yet received."""
+
 
 @contextlib.contextmanager
-def ray_workers(tasks: TaskSet, networks: NetworkConfig, count: int) -> Iterator[RayCollector]:
-    """An embedded Ray with so many workers, each with an environment of every task and a policy."""
+def ray_workers(
+    tasks: TaskSet, networks: NetworkConfig, count: int, seed: int = 0
+) -> Iterator[RayCollector]:
+    """An embedded Ray with so many workers; each has the policy and an environment of every task."""
     with ray_session(RayConfig()):
         collector = RayCollector(
-            tasks, networks, num_workers=count, rollout_steps=CHUNK, seed=0, cpus_per_worker=0.1
+            tasks, networks, num_workers=count, rollout_steps=CHUNK, seed=seed, cpus_per_worker=0.1
         )
         collector.wait_until_ready()
         collector.publish(flat_weights(acting_policy(tasks, networks).actor), 0)
@@ -30,14 +35,26 @@ def ray_workers(tasks: TaskSet, networks: NetworkConfig, count: int) -> Iterator
         collector.close()
 
 
-def through_ray(collector: RayCollector, workers: int, steps: int, m: int) -> float:
-    """Environment steps per second of the first so many workers, two rollouts in flight each."""
+def steps_per_second(collector: RayCollector, workers: int, steps: int, m: int) -> float:
+    """Environment steps per second of the first so many workers.
+
+    Args:
+        collector: of these and other workers.
+        workers: that step; the others rest.
+        steps: of each environment.
+        m: number of tasks.
+    """
     left = dict.fromkeys(range(workers), steps // CHUNK)
     start, received = time.perf_counter(), 0
     while received < workers * (steps // CHUNK):
         for worker in left:
-            while left[worker] and collector.in_flight(worker) < 2:
+            while left[worker] and collector.in_flight(worker) < IN_FLIGHT:
                 collector.request(worker, "policy")
                 left[worker] -= 1
         received += len(collector.receive(block=True, ordered=False))
     return received * CHUNK * m / (time.perf_counter() - start)
+
+
+def plural(count: int) -> str:
+    """`1 worker`, `2 workers`."""
+    return f"{count} worker{'s' * (count > 1)}"

@@ -1,16 +1,20 @@
-"""Runs metaworld-algorithms for `scripts/bench_peers`, a turn at a time; executed by the peer's Python.
+"""Run metaworld-algorithms for `mtrl bench peers`, a turn at a time.
 
-Needs the peer's package (github.com/rainx0r/metaworld-algorithms) on the path, and what that needs.
-Each line of standard input is a JSON request, answered by one line of JSON; between two requests the
-process waits for input. What libraries print goes to standard error.
+The peer's Python executes this file, so it imports nothing of mtrl. It needs the peer's package
+(github.com/rainx0r/metaworld-algorithms) on the path, and that package's requirements. Each line of
+standard input is a request in JSON, and one line of JSON answers it. Between two requests the process
+waits. What libraries print goes to standard error.
 
     {"do": "about"}                    commit, versions, sizes of the networks
     {"do": "update", "method": "pcgrad", "updates": 2}    whole updates: {"cpu": s, "wall": s}
     {"do": "collect", "steps": 500}    steps of each of ten environments: {"cpu": s, "wall": s}
 
-Agents are configured as in its examples `mtmhsac_mt10.py` and `pcgrad_mt10.py`. Its `Run.start`, which
-insists on an accelerator, is not used; its configurations, agents and environments are.
+Agents are configured as in its examples `mtmhsac_mt10.py` and `pcgrad_mt10.py`. This file uses the
+peer's configurations, agents and environments. It does not use `Run.start`, which needs an accelerator.
 """
+
+# pyright: reportMissingImports=false
+# The packages of the peer are installed beside the peer only.
 
 from __future__ import annotations
 
@@ -42,7 +46,8 @@ VERSIONS = (
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Answer requests until the input ends."""
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cores", required=True, help="to run on, separated by commas")
     parser.add_argument("--width", type=int, required=True)
     parser.add_argument("--depth", type=int, required=True)
@@ -63,7 +68,7 @@ def main() -> None:
 
 
 class MetaworldAlgorithms:
-    """Its agents and environments; what is not asked for is not built."""
+    """The peer's agents and environments. Each is built when a request first needs it."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         from metaworld_algorithms.envs import MetaworldConfig
@@ -76,7 +81,7 @@ class MetaworldAlgorithms:
         self.obs: Any = None
 
     def about(self) -> dict[str, Any]:
-        """What the figures are worth nothing without."""
+        """Commit, versions and sizes, which are stored beside the figures."""
         import metaworld_algorithms
 
         source = Path(metaworld_algorithms.__file__).parent
@@ -110,7 +115,7 @@ class MetaworldAlgorithms:
         return spent
 
     def collect(self, steps: int) -> dict[str, float]:
-        """Its collection loop without the replay: the policy samples, the environments step."""
+        """The peer's collection loop without its replay: the policy samples, the environments step."""
         if self.envs is None:
             # Environments first, as in its `Run.start`: they fork.
             self.envs = self.env_config.spawn(seed=self.args.seed)
@@ -128,14 +133,14 @@ class MetaworldAlgorithms:
         return spent
 
     def _learner(self, method: str) -> Any:
-        """The agent that a method's turns go on with."""
+        """The agent of a method, as its last turn left it."""
         if method not in self.learners:
             config = self._config(method)
             self.learners[method] = config.spawn(self.env_config, self.args.seed)
         return self.learners[method]
 
     def _config(self, method: str) -> Any:
-        """As in its example of this method, but for the sizes given."""
+        """The configuration of the peer's example of this method, with the sizes given."""
         from metaworld_algorithms.config.networks import (
             ContinuousActionPolicyConfig,
             QValueFunctionConfig,
@@ -188,14 +193,14 @@ class MetaworldAlgorithms:
 
 
 def _clocked(call: Callable[[], None]) -> dict[str, float]:
-    """Seconds: of the processor in all threads of this process, and on the wall."""
+    """Seconds of a call: `cpu`, of all threads of this process, and `wall`."""
     wall, cpu = time.perf_counter(), time.process_time()
     call()
     return {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
 
 
 def _git(folder: Path, *command: str) -> str:
-    """What git says; empty where the folder is not in a checkout."""
+    """The output of git; empty where the folder is not in a checkout."""
     result = subprocess.run(["git", *command], cwd=folder, capture_output=True, text=True)
     return result.stdout.strip()
 

@@ -1,38 +1,80 @@
-#!/usr/bin/env python3
 """Time a worker's loop (policy, noise, buffers, bookkeeping) against its environments' bare steps.
 
-Two sets of the same environments with the same goals: the worker takes chunks of steps of all in
-lockstep, and the other set then steps bare, in the same order, with the actions that the worker
-took, so that both do the same physics. Chunks take turns, over numbers of environments too; resets
-are not counted on either side.
-Reported: CPU microseconds per environment step and the median of the ratio.
+There are two sets of the same environments with the same goals. The worker steps all of the first set
+in lockstep. Then the second set steps bare, in the same order and with the actions that the worker
+took, so that both do the same physics. Turns alternate between numbers of environments, too. Resets
+count on neither side. The figures are CPU microseconds per environment step and the median ratio.
 
-    scripts/bench_rollout                         MT10, widths 400 and 1024, 1 to 8 environments of each
-                                                  task (6 GB: 20 MB for each, twice)
-    scripts/bench_rollout --envs-per-task 4 --widths 400 --chunk 100 --chunks 4
+    mtrl bench rollout                         6 GB: 20 MB for each environment, twice
+    mtrl bench rollout --envs-per-task 4 --widths 400 --chunk 100 --chunks 4
 """
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
 import time
 from typing import Any
 
 import numpy as np
 import torch
-from _bench import lower_quartile, paired_ratio, report, table, tasks_argument
 
-from mtrl.rl.acting.policy import acting_policy
+from mtrl.bench.bench_options import Simulation, option
+from mtrl.bench.text_table import text_table
+from mtrl.bench.timing import lower_quartile, paired_ratio
 from mtrl.envs import TaskSet, load_tasks
 from mtrl.envs.config import EnvConfig
-from mtrl.rl.acting.policy import flat_weights
-from mtrl.rl.config import NetworkConfig
-from mtrl.rl.acting.fragment import Rollout
 from mtrl.rl.acting.env_runner import EnvRunner
+from mtrl.rl.acting.fragment import Rollout
+from mtrl.rl.acting.policy import acting_policy, flat_weights
+from mtrl.rl.config import NetworkConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(Simulation):
+    """Options of `mtrl bench rollout`."""
+
+    widths: tuple[int, ...] = option((400, 1024), "of the policy's three layers")
+    envs_per_task: tuple[int, ...] = option((1, 2, 4, 8), "environments of each task")
+    chunk: int = option(200, "steps of each task in a turn")
+    chunks: int = option(12, "turns")
+
+
+def measure(options: Options) -> dict[str, Any]:
+    """Times and ratios for each width and number of environments."""
+    torch.set_num_threads(1)
+    tasks = load_tasks(EnvConfig(tasks=options.task_list))
+    rows = [row for width in options.widths for row in measure_width(tasks, width, options)]
+    return {"unit": "us per step", "widths": rows}
+
+
+def show(result: dict[str, Any]) -> str:
+    """A row per width and number of environments."""
+    return text_table(result["widths"])
+
+
+def measure_width(tasks: TaskSet, width: int, options: Options) -> list[dict[str, Any]]:
+    """Microseconds per environment step of both, and their ratio, for each number of environments."""
+    pairs = {
+        envs: Pair(tasks, width, envs, max(1, options.chunk // envs), options.seed)
+        for envs in options.envs_per_task
+    }
+    for number in range(options.chunks + 1):
+        for pair in pairs.values():
+            pair.turn(number)
+    return [
+        {
+            "width": width,
+            "envs per task": envs,
+            "loop": lower_quartile(pair.loop),
+            "steps": lower_quartile(pair.alone),
+            "loop/steps": paired_ratio(pair.loop, pair.alone),
+        }
+        for envs, pair in pairs.items()
+    ]
 
 
 class ThreadClock:
-    """Adds up the CPU time of calls to a function: what resets inside a chunk took."""
+    """Adds up the CPU time of calls to a function: of the resets within a turn."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -101,49 +143,3 @@ class Pair:
         if number:
             self.loop.append(1e6 * loop / rollout.env_steps)
             self.alone.append(1e6 * alone / rollout.env_steps)
-
-
-def measure(
-    tasks: TaskSet, width: int, sizes: list[int], chunk: int, chunks: int, seed: int
-) -> list[dict[str, Any]]:
-    """Microseconds per environment step of both, and their ratio, for each number of environments."""
-    pairs = {envs: Pair(tasks, width, envs, max(1, chunk // envs), seed) for envs in sizes}
-    for number in range(chunks + 1):
-        for pair in pairs.values():
-            pair.turn(number)
-    return [
-        {
-            "width": width,
-            "envs per task": envs,
-            "loop": lower_quartile(pair.loop),
-            "steps": lower_quartile(pair.alone),
-            "loop/steps": paired_ratio(pair.loop, pair.alone),
-        }
-        for envs, pair in pairs.items()
-    ]
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tasks", default="mt10", help="benchmark or names separated by commas")
-    parser.add_argument("--widths", default="400,1024", help="of the policy's three layers")
-    parser.add_argument("--envs-per-task", default="1,2,4,8", help="separated by commas")
-    parser.add_argument("--chunk", type=int, default=200, help="steps of each task in a turn")
-    parser.add_argument("--chunks", type=int, default=12, help="turns")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    args = parser.parse_args()
-
-    torch.set_num_threads(1)
-    tasks = load_tasks(EnvConfig(tasks=tasks_argument(args.tasks)))
-    sizes = [int(envs) for envs in args.envs_per_task.split(",")]
-    rows = [
-        row
-        for width in args.widths.split(",")
-        for row in measure(tasks, int(width), sizes, args.chunk, args.chunks, args.seed)
-    ]
-    report({"unit": "us per step", "widths": rows}, table(rows), as_json=args.json)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,26 +1,56 @@
-#!/usr/bin/env python3
 """Time environment steps: the fast classes against Meta-World's own, and against bare physics.
 
-Blocks of 25 steps are interleaved: original, fast (and, with --floor, the same number of MuJoCo
-steps and forward passes), all with the same goals and random actions. Reported is the 25 % quantile
-of the thread's CPU time.
+Blocks of 25 steps take turns: original, fast and, with `--floor`, the MuJoCo steps and forward passes
+alone. All have the same goals and random actions. The figures are 25 % quantiles of the thread's CPU
+time per step.
+
+    mtrl bench env --floor
 """
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
 import statistics
+from collections.abc import Callable
 from typing import Any
 
 import mujoco
 import numpy as np
-from _bench import lower_quartile, report, table, tasks_argument, thread_seconds
 
+from mtrl.bench.bench_options import Simulation, option
+from mtrl.bench.text_table import text_table
+from mtrl.bench.timing import lower_quartile, thread_seconds
 from mtrl.envs.metaworld import MetaWorldTask, generate_goals
 from mtrl.envs.suites import task_names
 
 BLOCK = 25
 EPISODE = 450  # steps between resets; a multiple of BLOCK below the library's limit
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(Simulation):
+    """Options of `mtrl bench env`."""
+
+    blocks: int = option(40, "blocks of 25 steps per task")
+    floor: bool = option(False, "time the bare physics, too")
+
+
+def measure(options: Options) -> dict[str, Any]:
+    """Microseconds per step and ratios: of each task, their means, and the ratios of the mean times."""
+    rows: list[dict[str, Any]] = []
+    for name in task_names(options.task_list):
+        times = time_task(name, options.blocks, options.floor, options.seed)
+        rows.append({"task": name, **times, **_ratios(times)})
+    means = {key: statistics.fmean(row[key] for row in rows) for key in rows[0] if key != "task"}
+    # The ratio of the means is the gain in steps per second where all tasks step equally often.
+    return {"unit": "us per step", "tasks": rows, "mean": means, "of_means": _ratios(means)}
+
+
+def show(result: dict[str, Any]) -> str:
+    """A row per task, and two rows of means."""
+    mean = result["mean"]
+    of_means = {"task": "of means", **mean, **result["of_means"]}
+    return text_table([*result["tasks"], {"task": "mean", **mean}, of_means])
 
 
 def time_task(name: str, blocks: int, floor: bool, seed: int) -> dict[str, float]:
@@ -48,7 +78,7 @@ def time_task(name: str, blocks: int, floor: bool, seed: int) -> dict[str, float
     return {version: lower_quartile(values) for version, values in times.items()}
 
 
-def _steps(sim: Any, actions: np.ndarray) -> Any:
+def _steps(sim: Any, actions: np.ndarray) -> Callable[[], None]:
     def run() -> None:
         for action in actions:
             sim.step(action)
@@ -56,8 +86,8 @@ def _steps(sim: Any, actions: np.ndarray) -> Any:
     return run
 
 
-def _physics(sim: Any, actions: np.ndarray) -> Any:
-    """Only what the simulator must do for these actions; the mocap path is worked out before."""
+def _physics(sim: Any, actions: np.ndarray) -> Callable[[], None]:
+    """What MuJoCo must do for these actions; the path of the mocap body is worked out before."""
     model, data = sim.model, sim.data
     path, position = [], data.mocap_pos[0].copy()
     for action in actions:
@@ -76,37 +106,8 @@ def _physics(sim: Any, actions: np.ndarray) -> Any:
     return run
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tasks", default="mt10", help="benchmark or names separated by commas")
-    parser.add_argument("--blocks", type=int, default=40, help="blocks of 25 steps per task")
-    parser.add_argument("--floor", action="store_true", help="time the bare physics, too")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    args = parser.parse_args()
-
-    names = task_names(tasks_argument(args.tasks))
-    rows = []
-    for name in names:
-        times = time_task(name, args.blocks, args.floor, args.seed)
-        rows.append({"task": name, **times, **_ratios(times)})
-    means = {key: statistics.fmean(row[key] for row in rows) for key in rows[0] if key != "task"}
-    # The ratio of the means is the gain in steps per second where all tasks step equally often.
-    total = {key: value for key, value in means.items() if "/" not in key}
-    shown = [*rows, {"task": "mean", **means}, {"task": "of means", **total, **_ratios(total)}]
-    report(
-        {"unit": "us per step", "tasks": rows, "mean": means, "of_means": _ratios(total)},
-        table(shown),
-        as_json=args.json,
-    )
-
-
 def _ratios(times: dict[str, float]) -> dict[str, float]:
     ratios = {"original/fast": times["original"] / times["fast"]}
     if "floor" in times:
         ratios["fast/floor"] = times["fast"] / times["floor"]
     return ratios
-
-
-if __name__ == "__main__":
-    main()
