@@ -150,8 +150,39 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 
 def add_verify_env(parser: argparse.ArgumentParser) -> None:
     """Arguments of `mtrl verify-env`."""
-    parser.add_argument("--tasks", default="mt10", help="mt10, mt25, mt50 or one task name")
+    parser.add_argument(
+        "--tasks", default="mt10", help="mt10, mt25, mt50, or names of tasks separated by commas"
+    )
     parser.add_argument("--steps", type=int, default=2000, help="steps per task")
+    parser.add_argument("--processes", type=int, default=1, help="that share the tasks (1)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def add_bench(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `mtrl bench`; those of a bench are its own."""
+    from mtrl.bench import ALL, BENCHES
+
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    names = [f"  {name:8} {bench.text}" for name, bench in BENCHES.items()]
+    names.append(f"  {ALL:8} all that results/speed.md shows, one after another")
+    parser.epilog = "\n".join(["benches:", *names, "", "`mtrl bench NAME --help` explains one."])
+    parser.add_argument("name", metavar="NAME", help="of the bench")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="of the bench")
+
+
+def add_results(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `mtrl results`."""
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True, dest="action")
+    for action, text in (
+        ("add", "copy what a page needs out of run directories"),
+        ("page", "write FOLDER.md from the files in a folder"),
+        ("speed", "write FOLDER.md from what benches printed (results/speed)"),
+    ):
+        own = verbs.add_parser(action, help=text, description=text, allow_abbrev=False)
+        own.set_defaults(parser=own)
+        own.add_argument("folder", metavar="FOLDER", help="of small files, such as results/digits")
+        if action == "add":
+            own.add_argument("runs", nargs="+", metavar="RUN", help="directories of finished runs")
 
 
 def add_none(parser: argparse.ArgumentParser) -> None:

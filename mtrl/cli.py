@@ -150,9 +150,30 @@ def _config_show(options: argparse.Namespace) -> int:
 def _verify_env(options: argparse.Namespace) -> int:
     from mtrl.jobs.verify_env import verify_env
 
-    report = verify_env(options.tasks, options.steps)
-    print(report)
+    report, text = verify_env(options.tasks, options.steps, options.processes, as_json=options.json)
+    print(text)
     return OK if report.identical else COMPARISON
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from mtrl.bench.command import run
+
+    run(options.name, options.arguments)
+    return OK
+
+
+def _results(options: argparse.Namespace) -> int:
+    from mtrl import result_pages
+    from mtrl.bench.page.speed_page import speed_page
+
+    folder = Path(options.folder)
+    if options.action == "add":
+        result_pages.add(folder, [Path(run) for run in options.runs])
+    elif options.action == "page":
+        print(result_pages.write_page(folder))
+    else:
+        print(speed_page(folder))
+    return OK
 
 
 def _doctor(options: argparse.Namespace) -> int:
@@ -176,5 +197,7 @@ VERBS = {
         parsing.add_verify_env,
         _verify_env,
     ),
+    "bench": Verb("measure the speed of a part", parsing.add_bench, _bench),
+    "results": Verb("make the pages under results/", parsing.add_results, _results),
     "doctor": Verb("check this machine and say how to repair it", parsing.add_none, _doctor),
 }

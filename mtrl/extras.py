@@ -32,6 +32,8 @@ def missing_extra(error: ImportError, command: str) -> str | None:
     package = (error.name or "").partition(".")[0]
     if package not in _EXTRA_OF:
         return None
-    # The training commands share small packages. Each has one extra with all that it needs.
-    extra = {"train": "ray", "supervised": "supervised"}.get(command, _EXTRA_OF[package])
+    extra = _EXTRA_OF[package]
+    if extra == "rl":
+        # Commands share these small packages. Each command has one extra with all that it needs.
+        extra = {"train": "ray", "bench": "ray", "supervised": "supervised"}.get(command, extra)
     return f"`mtrl {command}` needs the package {package!r}. Repair: {install_command(extra)}"

@@ -20,7 +20,11 @@ BENCHES = {
     name: Bench(f"mtrl.bench.{module}", text)
     for name, module, text in (
         ("env", "benches.env_steps", "steps of the fast environments against the library's own"),
-        ("reset", "benches.env_resets", "resets of the fast environments against the library's own"),
+        (
+            "reset",
+            "benches.env_resets",
+            "resets of the fast environments against the library's own",
+        ),
         ("rollout", "benches.worker_loop", "a worker's loop against bare steps"),
         ("ray", "benches.ray_overhead", "what Ray adds to a worker"),
         ("scaling", "benches.worker_scaling", "several workers against AsyncVectorEnv"),

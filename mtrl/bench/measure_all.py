@@ -19,8 +19,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from mtrl.bench.bench_options import BenchError, option
+from mtrl.bench.bench_options import option
 from mtrl.bench.page.speed_page import speed_page
+from mtrl.errors import MtrlError
 
 REPEATS = 3
 REPEATED = {
@@ -70,7 +71,7 @@ def run(options: Options) -> None:
     """Replace the raw files in a folder, and write its page.
 
     Raises:
-        BenchError: a bench failed; files that were measured before it are replaced already.
+        MtrlError: a bench failed; files that were measured before it are replaced already.
     """
     folder = options.folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -108,7 +109,7 @@ def _measure(path: Path, arguments: list[str]) -> None:
         status = subprocess.run(command, stdout=file, env=environment).returncode
     if status:
         part.unlink()
-        raise BenchError(
+        raise MtrlError(
             f"`mtrl bench {shlex.join(arguments)}` should end with status 0. It ended with {status};"
             " its error is above."
         )

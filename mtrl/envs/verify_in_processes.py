@@ -1,66 +1,67 @@
-#!/usr/bin/env python3
-"""Keep a record of `mtrl verify-env`: which tasks were compared, for how long, and what differs.
-
-The comparison is that of the command: fast environments against the library's own, to the last bit.
-Tasks are shared out among processes. Exit code 4 if anything differs.
-
-    scripts/verify_env --json >results/verify_env.json     50 tasks, 20,000 steps each: about 15 minutes on
-                                                           two idle cores
-    scripts/verify_env --tasks reach-v3 --steps 200
-"""
+"""Share a comparison of environments out among processes, and keep a record of it."""
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
-import sys
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import Any
 
-from _bench import report, table, tasks_argument
-
-from mtrl.envs.suites import task_names
-from mtrl.envs.verify import verify
+from mtrl.envs.verify import Difference, Report, verify
 
 
-def compare(name: str, steps: int) -> dict[str, Any]:
-    """The record of one task."""
-    found = verify([name], steps)
-    print(f"{name}: {'identical' if found.identical else found.differences[0]}", file=sys.stderr)
+def verify_in_processes(
+    names: Sequence[str],
+    steps: int,
+    processes: int,
+    progress: Callable[[str, Difference | None], None],
+) -> Report:
+    """Compare fast and original environments of each task over `steps` steps.
+
+    Args:
+        names: of the tasks.
+        steps: per task.
+        processes: that share the tasks; 1 compares in this process.
+        progress: called after each task with its name and its first difference.
+    """
+    whole = Report()
+    for name, found in zip(names, _reports(names, steps, processes), strict=True):
+        whole.steps |= found.steps
+        whole.episodes |= found.episodes
+        whole.exceptions |= found.exceptions
+        whole.differences += found.differences
+        progress(name, next(iter(found.differences), None))
+    return whole
+
+
+def record(report: Report) -> dict[str, Any]:
+    """The totals of a comparison and an entry per task, for JSON."""
+    different = {difference.task: str(difference) for difference in report.differences}
+    tasks = [
+        {
+            "task": name,
+            "steps": steps,
+            "resets": report.episodes[name],
+            "same exceptions": report.exceptions.get(name, 0),
+            "difference": different.get(name, ""),
+        }
+        for name, steps in report.steps.items()
+    ]
     return {
-        "task": name,
-        "steps": found.steps[name],
-        "resets": found.episodes[name],
-        "same exceptions": found.exceptions.get(name, 0),
-        "difference": str(found.differences[0]) if found.differences else "",
+        "tasks compared": len(tasks),
+        "steps": sum(report.steps.values()),
+        "resets": sum(report.episodes.values()),
+        "tasks that differ": len(different),
+        "tasks": tasks,
     }
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tasks", default="mt50", help="benchmark or names separated by commas")
-    parser.add_argument("--steps", type=int, default=20_000, help="of each task")
-    parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    args = parser.parse_args()
-
-    names = task_names(tasks_argument(args.tasks))
-    spawned = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(args.processes, spawned) as pool:
-        records = list(pool.map(partial(compare, steps=args.steps), names))
-    differ = sum(bool(record["difference"]) for record in records)
-    total = {
-        "tasks compared": len(records),
-        "steps": sum(record["steps"] for record in records),
-        "resets": sum(record["resets"] for record in records),
-        "tasks that differ": differ,
-    }
-    options = {k: v for k, v in vars(args).items() if k != "json"}
-    text = f"{table(records)}\n{table([total])}"
-    report({"options": options, **total, "tasks": records}, text, as_json=args.json)
-    return 4 if differ else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def _reports(names: Sequence[str], steps: int, processes: int) -> Iterator[Report]:
+    compare = partial(verify, steps=steps)
+    tasks = [[name] for name in names]
+    if processes == 1:
+        yield from map(compare, tasks)
+        return
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(compare, tasks)

@@ -61,16 +61,14 @@ def page(folder: Path) -> str:
     """Write `<folder>.md` and `<folder>.png` from the summaries in a folder; return the text."""
     runs = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
     if not runs:
-        raise RunDirectoryError(
-            f"No summaries in {folder}. Add runs first: scripts/results add ..."
-        )
+        raise RunDirectoryError(f"No summaries in {folder}. Add runs first: mtrl results add ...")
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for run in runs:
         groups[run["method"] if run["trained"] else "untrained"].append(run)
     lines = [
         f"# {folder.name}",
         "",
-        f"Made by `scripts/results page {folder}` from the files in `{folder}/`.",
+        f"Made by `mtrl results page {folder}` from the files in `{folder}/`.",
         "",
         "Success rate of the last checkpoint in the final evaluation: each of the"
         f" {len(runs[0]['final']['goals'])} goals once per task, deterministic policy.",

@@ -92,11 +92,11 @@ def benchmark_page(folder: Path) -> str:
     """Write `<folder>.md` and `<folder>.png` from the files in a folder; return the text."""
     files = sorted(folder.glob("*.json"))
     if not files:
-        raise RunDirectoryError(f"No results in {folder}. Add runs first: scripts/results add ...")
+        raise RunDirectoryError(f"No results in {folder}. Add runs first: mtrl results add ...")
     lines = [
         f"# {folder.name}",
         "",
-        f"Made by `scripts/results page {folder}` from the files in `{folder}/`.",
+        f"Made by `mtrl results page {folder}` from the files in `{folder}/`.",
         "",
         "Test split, at the epoch that the run's rule selects on the validation split. Mean over seeds,"
         " plus or minus the standard error. `delta_m`: mean over metrics of the percentage behind"

@@ -6,7 +6,7 @@ rates differ no more than chance makes them, and small where they do.
 
 Source of the model: the Beta-binomial distribution with its moment estimate (J. C. Kleinman,
 "Proportions with extraneous variance", JASA 1973). Using the critical value of a test in place of
-the mean is our choice; `scripts/simulate_omega` shows what it does to PIVRG.
+the mean is our choice; `mtrl bench omega` shows what it does to PIVRG.
 """
 
 from __future__ import annotations

@@ -29,21 +29,23 @@ MAY_IMPORT = {
     "supervised": {"balancing", "networks", "runs"},
     "jobs": {"config", *BELOW_JOBS},
     "report": {"runs", "balancing"},
+    "bench": {"config", "jobs", "report", *BELOW_JOBS},
+    "result_pages": {"supervised", "report", "runs"},
     "config": {"config_files"},
     "config_files": set(),
     "doctor": {"config_files", "distributed", "envs"},
-    "arguments": set(),
+    "arguments": {"bench"},
     "failures": set(),
-    "cli": {"arguments", "doctor", "failures", "jobs", "report"},
+    "cli": {"arguments", "bench", "doctor", "failures", "jobs", "report", "result_pages"},
     "__main__": {"cli"},
     "__init__": {"rl"},
 }
 ONLY_IN = {
-    "ray": {"distributed"},
+    "ray": {"distributed", "bench"},
     "metaworld": {"envs", "doctor"},
-    "mujoco": {"envs"},
-    "argparse": {"arguments", "cli", "failures"},
-    "matplotlib": {"report", "supervised"},
+    "mujoco": {"envs", "bench"},
+    "argparse": {"arguments", "cli", "failures", "bench"},
+    "matplotlib": {"report", "supervised", "bench"},
 }
 ACTING_MAY_NOT = ("mtrl.rl.learning", "mtrl.balancing")
 MAX_LINES = 300

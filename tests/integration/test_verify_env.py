@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
 from mtrl.cli import main
 from mtrl.envs.fast import sawyer as base
+from mtrl.envs.verify import Difference, Report
+from mtrl.envs.verify_in_processes import record
 
 
 def test_what_is_identical_ends_with_0(capsys: pytest.CaptureFixture[str]) -> None:
@@ -28,3 +32,30 @@ def test_a_difference_ends_with_4_and_is_named(
     assert "1 tasks differ" in shown
     assert "reach-v3, step 0" in shown
     assert "obs[0]" in shown
+
+
+def test_processes_share_the_tasks_and_json_is_a_record(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    tasks = ["--tasks", "reach-v3,drawer-close-v3", "--steps", "16", "--processes", "2"]
+    assert main(["verify-env", *tasks, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["task"] for row in found["tasks"]] == ["reach-v3", "drawer-close-v3"]
+    assert all(row["steps"] == 16 and row["difference"] == "" for row in found["tasks"])
+    assert (found["steps"], found["resets"], found["tasks that differ"]) == (32, 16, 0)
+    assert found["machine"]["command"].startswith("mtrl verify-env --tasks reach-v3,drawer")
+
+
+def test_the_record_of_a_comparison_keeps_what_differs() -> None:
+    difference = Difference("a", 6, "walk", "reward", "1", "2")
+    found = record(Report({"a": 7}, {"a": 2}, {"a": 1}, [difference]))
+    assert found["tasks that differ"] == 1
+    assert found["tasks"] == [
+        {
+            "task": "a",
+            "steps": 7,
+            "resets": 2,
+            "same exceptions": 1,
+            "difference": "a, step 6, mode walk, reward: original 1, fast 2",
+        }
+    ]

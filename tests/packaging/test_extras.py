@@ -52,6 +52,8 @@ print(len(METHODS))
         (OPTIONAL, ["supervised", "-c", "supervised/digits"], "supervised"),
         ("sklearn", ["supervised", "-c", "supervised/digits"], "supervised"),
         ("mujoco", ["verify-env", "--tasks", "reach-v3", "--steps", "1"], "rl"),
+        ("mujoco", ["bench", "env", "--tasks", "reach-v3", "--blocks", "1"], "ray"),
+        ("matplotlib", ["bench", "omega", "--draws", "1", "--picture", "x.png"], "plot"),
     ],
 )
 def test_a_missing_extra_is_named(

@@ -6,7 +6,7 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mtrl.report.repeats import Figure, per_run
+from mtrl.bench.page.repeats import Figure, per_run
 
 Where = tuple[str | dict[str, Any] | Callable[[Any], float], ...]
 """Keys; in a list the entry with those values; or what a function makes of it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mtrl.report.repeats import Results
+from mtrl.bench.page.repeats import Results
 
 _OBS_AND_ACTION = 43
 _BYTES = 4 * (39 + 4 + 1)  # of a transition on its way: observation, action, reward

@@ -9,8 +9,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from mtrl.errors import MtrlError
+
 Results = dict[str, dict[str, Any]]
 """Name of a benchmark -> what it printed, its runs joined; under `machines` one entry per run."""
+
+
+class RepeatsError(MtrlError, ValueError):
+    """Runs of one bench measure different things."""
 
 
 class Figure(float):
@@ -49,7 +55,7 @@ def read_results(folder: Path) -> Results:
     """The JSON files of a folder by name; runs `X.1.json`, `X.2.json` of one benchmark are joined.
 
     Raises:
-        ValueError: runs of one benchmark that do not measure the same.
+        RepeatsError: runs of one bench do not measure the same.
     """
     runs: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for path in sorted(folder.glob("*.json")):
@@ -69,7 +75,7 @@ def joined(values: list[Any], where: str) -> Any:
     differ are listed.
 
     Raises:
-        ValueError: parts with other keys or of other lengths.
+        RepeatsError: parts with other keys or of other lengths.
     """
     first = values[0]
     if all(isinstance(value, dict) for value in values):
@@ -89,7 +95,7 @@ def joined(values: list[Any], where: str) -> Any:
 
 def _same(shapes: list[Any], where: str) -> None:
     if any(shape != shapes[0] for shape in shapes):
-        raise ValueError(
+        raise RepeatsError(
             f"Runs of one benchmark should measure the same ({where}). Found {shapes[0]} in one and"
             f" {next(s for s in shapes if s != shapes[0])} in another. Measure all of them again with"
             " one command."

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mtrl.report.figures import Where, find, markdown, number, over_all, single_calls
-from mtrl.report.repeats import Results
+from mtrl.bench.page.figures import Where, find, markdown, number, over_all, single_calls
+from mtrl.bench.page.repeats import Results
 
 _PEER = "factor in mtrl's favour"
 

@@ -1,16 +1,11 @@
-"""The benchmarks measure what they say: parts of the scripts, without a clock."""
+"""The benches measure what they say: their parts, without a clock."""
 
 from __future__ import annotations
 
-import argparse
-import importlib.util
-import subprocess
-import sys
+import dataclasses
 from collections.abc import Callable
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -18,89 +13,37 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from mtrl.bench import BENCHES, command
+from mtrl.bench.bench_options import option
+from mtrl.bench.benches.critic_gradients import Critics, Options
+from mtrl.bench.benches.worker_loop import Pair
+from mtrl.bench.timing import lower_quartile, paired_ratio, take_turns
 from mtrl.envs import EnvConfig, load_tasks
-from mtrl.envs.verify import Difference, Report
-
-SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
-@pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
-    """Import a script by name; names that they share go again after the test."""
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-
-    def load(name: str) -> ModuleType:
-        path = SCRIPTS / (f"{name}.py" if name.startswith("_") else name)
-        spec = importlib.util.spec_from_loader(name, SourceFileLoader(name, str(path)))
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        monkeypatch.setitem(sys.modules, name, module)
-        spec.loader.exec_module(module)
-        return module
-
-    return load
-
-
-def test_turns_alternate_and_the_first_round_is_not_counted(script: Callable[[str], Any]) -> None:
+def test_turns_alternate_and_the_first_round_is_not_counted() -> None:
     order: list[str] = []
 
     def turn(name: str) -> int:
         order.append(name)
         return len(order)
 
-    found = script("_bench").take_turns({"a": lambda: turn("a"), "b": lambda: turn("b")}, 3)
+    found = take_turns({"a": lambda: turn("a"), "b": lambda: turn("b")}, 3)
     assert "".join(order) == "baabbaab"
     assert found == {"a": [3, 6, 7], "b": [4, 5, 8]}
 
 
-def test_a_ratio_is_taken_within_rounds(script: Callable[[str], Any]) -> None:
-    bench = script("_bench")
-    assert bench.paired_ratio([2.0, 30.0, 8.0], [1.0, 10.0, 2.0]) == 3.0  # of 2, 3 and 4
-    assert bench.lower_quartile([4.0, 1.0, 3.0, 2.0, 5.0]) == 2.0
-
-
-def test_raw_files_say_which_code_was_measured(
-    script: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bench = script("_bench")
-    repository = tmp_path / "repository"
-    (repository / "mtrl").mkdir(parents=True)
-    monkeypatch.setattr(bench, "ROOT", repository.resolve())
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
-    assert bench.commit() is None
-
-    def git(*arguments: str) -> str:
-        who = ["-c", "user.name=a", "-c", "user.email=a@b"]
-        command = ["git", *who, *arguments]
-        return subprocess.run(
-            command, cwd=repository, capture_output=True, text=True, check=True
-        ).stdout.strip()
-
-    code = repository / "mtrl" / "code.py"
-    code.write_text("a = 1\n")
-    git("init", "-q")
-    git("add", ".")
-    git("commit", "-q", "-m", "first")
-    head = git("rev-parse", "HEAD")
-    assert bench.commit() == {"commit": head, "dirty": False}
-    (repository / "results.json").write_text("{}")  # written while benchmarks run
-    assert bench.commit() == {"commit": head, "dirty": False}
-    code.write_text("a = 2\n")
-    assert bench.commit() == {"commit": head, "dirty": True}
-    monkeypatch.setattr(bench, "ROOT", (repository / "mtrl").resolve())
-    assert bench.commit() is None  # the repository around a folder is another one
+def test_a_ratio_is_taken_within_rounds() -> None:
+    assert paired_ratio([2.0, 30.0, 8.0], [1.0, 10.0, 2.0]) == 3.0  # of 2, 3 and 4
+    assert lower_quartile([4.0, 1.0, 3.0, 2.0, 5.0]) == 2.0
 
 
 @pytest.fixture
-def critics(script: Callable[[str], Any]) -> Any:
-    return script("bench_learner").Critics(
-        argparse.Namespace(
-            tasks=5, batch=16, width=32, depth=3, layer_norm=True, dtype="float64", seed=0
-        )
-    )
+def critics() -> Critics:
+    return Critics(Options(tasks=5, batch=16, width=32, layer_norm=True, dtype="float64"))
 
 
-def test_all_ways_give_the_same_task_gradients(critics: Any) -> None:
+def test_all_ways_give_the_same_task_gradients(critics: Critics) -> None:
     expected = critics.task_gradients()
     for blocks in (critics.own_rows(), critics.task_gradients("loop")):
         assert [b.shape for b in blocks] == [e.shape for e in expected]
@@ -125,7 +68,7 @@ class Products(TorchDispatchMode):
         return out
 
 
-def test_passes_over_own_rows_take_the_operations_of_the_plain_sum(critics: Any) -> None:
+def test_passes_over_own_rows_take_the_operations_of_the_plain_sum(critics: Critics) -> None:
     def operations(call: Callable[[], Any]) -> int:
         with Products() as products:
             call()
@@ -140,11 +83,9 @@ def test_passes_over_own_rows_take_the_operations_of_the_plain_sum(critics: Any)
 
 
 @pytest.mark.parametrize("envs", [1, 2])
-def test_both_sides_of_a_rollout_take_the_same_steps(
-    envs: int, script: Callable[[str], Any]
-) -> None:
+def test_both_sides_of_a_rollout_take_the_same_steps(envs: int) -> None:
     tasks = load_tasks(EnvConfig(tasks="fake3", horizon=7, num_goals=3))
-    pair = script("bench_rollout").Pair(tasks, 8, envs, 10, 0)
+    pair = Pair(tasks, 8, envs, 10, 0)
     taken: dict[str, list[tuple[int, Any]]] = {"worker": [], "bare": []}
     for side, runner in (("worker", pair.worker), ("bare", pair.bare)):
         for i, env in enumerate(runner.envs):
@@ -156,21 +97,6 @@ def test_both_sides_of_a_rollout_take_the_same_steps(
         assert ours[0] == bare[0]
         np.testing.assert_array_equal(ours[1], bare[1])
     assert len(pair.loop) == len(pair.alone) == 2
-
-
-def test_the_record_of_a_comparison_keeps_what_differs(
-    script: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    record = script("verify_env")
-    found = Report({"a": 7}, {"a": 2}, {"a": 1}, [Difference("a", 6, "walk", "reward", "1", "2")])
-    monkeypatch.setattr(record, "verify", lambda names, steps: found)
-    assert record.compare("a", 20) == {
-        "task": "a",
-        "steps": 7,
-        "resets": 2,
-        "same exceptions": 1,
-        "difference": "a, step 6, mode walk, reward: original 1, fast 2",
-    }
 
 
 def _record(env: Any, index: int, log: list[tuple[int, Any]]) -> None:
@@ -185,3 +111,47 @@ def _record(env: Any, index: int, log: list[tuple[int, Any]]) -> None:
         return reset(*args, **options)
 
     env.step, env.reset = stepped, restarted
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Example:
+    """One option of each type."""
+
+    count: int = option(3, "a number")
+    rate: float = option(0.5, "a fraction")
+    sizes: tuple[int, ...] = option((1, 2), "numbers")
+    names: tuple[str, ...] = option(("a",), "texts")
+    kind: Literal["x", "y"] = option("x", "a choice")
+    deep_down: bool = option(False, "a flag")
+    where: Path | None = option(None, "a folder")
+    files: list[str] | None = option(None, "several", flags=["-f"], action="append")
+    rest: list[str] = option((), "the others", positional=True, nargs="*")
+
+
+def read(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Example:
+    bench = type("bench", (), {"Options": Example, "__doc__": "An example."})
+    monkeypatch.setattr(command.importlib, "import_module", lambda name: bench)
+    monkeypatch.setitem(BENCHES, "example", BENCHES["env"])
+    options, as_json = command.parse("example", arguments)
+    assert not as_json
+    return options
+
+
+def test_options_have_their_types(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read(monkeypatch) == Example()
+    words = "--count 4 --rate 0.25 --sizes 5,6,7 --names b,c --kind y --deep-down --where w"
+    found = read(monkeypatch, "r", *words.split(), "-f", "one", "--files", "two", "s")
+    assert found == Example(
+        count=4, rate=0.25, sizes=(5, 6, 7), names=("b", "c"), kind="y", deep_down=True,
+        where=Path("w"), files=["one", "two"], rest=["r", "s"],
+    )  # fmt: skip
+
+
+def test_an_option_of_another_type_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (["--sizes", "1,b"], ["--kind", "z"], ["--coun", "3"]):
+        with pytest.raises(SystemExit) as caught:
+            read(monkeypatch, *words)
+        assert caught.value.code == 2
+    assert "invalid int values separated by commas value: '1,b'" in capsys.readouterr().err

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from mtrl.bench.peers.peer_process import Peer, PeerError
+from mtrl.cli import main
+
 SMALL = ["--width", "8", "--batch", "2", "--updates", "1", "--rounds", "1", "--steps", "50"]
 FAKE = """\
 import json, os, sys
@@ -32,39 +33,44 @@ for line in sys.stdin:
 """
 
 
-def _run(tmp_path: Path, fake: str | None, *options: str) -> subprocess.CompletedProcess[str]:
-    """The script with a program of ours as the peer's Python."""
-    where: list[str] = []
-    if fake is not None:
-        python = tmp_path / "python"
-        python.write_text(f"#!{sys.executable}\n{fake}")
-        python.chmod(0o755)
-        where = ["--peer-python", str(python), "--peer-source", str(tmp_path)]
-    paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
-    return subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "bench_peers"), "--json", *where, *options],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
-        capture_output=True,
-        text=True,
-    )
+@pytest.fixture
+def peer(tmp_path: Path) -> Path:
+    """A checkout whose Python is a program of ours."""
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f"#!{sys.executable}\n{FAKE}")
+    python.chmod(0o755)
+    return tmp_path
 
 
 def _rows(result: dict) -> dict[str, dict]:
     return {row["what"]: row for row in result["comparison"]}
 
 
-def test_without_a_peer_it_says_how_to_get_one(tmp_path: Path) -> None:
-    run = _run(tmp_path, None)
+def test_without_a_peer_it_says_how_to_get_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "peers"]) == 2
+    said = capsys.readouterr().err
+    assert "git clone https://github.com/rainx0r/metaworld-algorithms" in said
+    assert "pip install jax==" in said
 
-    assert run.returncode == 2
-    assert "git clone https://github.com/rainx0r/metaworld-algorithms" in run.stderr
-    assert "pip install jax==" in run.stderr
+
+@pytest.mark.parametrize(
+    ("options", "finding"),
+    [(["--parts", "learner,games"], "games"), (["--steps", "30"], "multiple of 50. Found 30")],
+)
+def test_options_without_meaning_are_refused(
+    options: list[str], finding: str, peer: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", "peers", "--peer", str(peer), *options]) == 2
+    assert finding in capsys.readouterr().err
 
 
-def test_updates_take_turns_with_the_peer(tmp_path: Path) -> None:
-    run = _run(tmp_path, FAKE, "--parts", "learner", *SMALL)
-    assert run.returncode == 0, run.stderr
-    result = json.loads(run.stdout)
+def test_updates_take_turns_with_the_peer(peer: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cores = os.sched_getaffinity(0)
+    options = ["--parts", "learner", *SMALL]
+    assert main(["bench", "peers", "--json", "--peer", str(peer), *options]) == 0
+    assert os.sched_getaffinity(0) == cores
+    result = json.loads(capsys.readouterr().out)
 
     rows = _rows(result)
     assert rows["update, plain sum, cpu ms"]["metaworld-algorithms"] == 1000
@@ -75,10 +81,10 @@ def test_updates_take_turns_with_the_peer(tmp_path: Path) -> None:
         )
     assert result["peer"]["commit"] == "c0ffee"
     assert result["peer"]["cores"] == str(min(os.sched_getaffinity(0)))
-    assert result["peer"]["path"] == str(tmp_path)  # its source, and not ours
-    command = result["machine"]["command"]
-    assert command.startswith("scripts/bench_peers --json --peer-python PEER/.venv/bin/python")
-    assert str(tmp_path) not in command  # where the peer lies says nothing
+    assert result["peer"]["path"] == str(peer)  # its source, and not ours
+    # Where the peer lies says nothing.
+    assert result["machine"]["command"].startswith("mtrl bench peers --json --peer PEER --parts")
+    assert result["options"]["peer"] == "PEER"
 
 
 @pytest.mark.parametrize(
@@ -86,12 +92,7 @@ def test_updates_take_turns_with_the_peer(tmp_path: Path) -> None:
     [("raise SystemExit(3)", "status 3"), ("print('Loading ...', flush=True)", "Loading ...")],
     ids=["dies", "babbles"],
 )
-def test_a_peer_that_does_not_answer_is_named(
-    fake: str, finding: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    from _peer import Peer, PeerError  # type: ignore[import-not-found]
-
+def test_a_peer_that_does_not_answer_is_named(fake: str, finding: str, tmp_path: Path) -> None:
     with (
         Peer([sys.executable, "-c", fake], tmp_path, {0}) as peer,
         pytest.raises(PeerError, match=f"should answer `about`.*{finding}"),
@@ -100,11 +101,12 @@ def test_a_peer_that_does_not_answer_is_named(
 
 
 @pytest.mark.slow
-def test_collection_takes_turns_with_the_peer(tmp_path: Path) -> None:
-    run = _run(tmp_path, FAKE, "--parts", "collection", "--turns", "1", *SMALL)
-    assert run.returncode == 0, run.stderr
-
-    rows = _rows(json.loads(run.stdout))
+def test_collection_takes_turns_with_the_peer(
+    peer: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--peer", str(peer), "--parts", "collection", "--turns", "1", *SMALL]
+    assert main(["bench", "peers", "--json", *options]) == 0
+    rows = _rows(json.loads(capsys.readouterr().out))
     assert rows.keys() == {"env steps/s, 1 worker", "env steps/s, 2 workers"}
     for row in rows.values():
         assert row["metaworld-algorithms"] == 50 * 10 / 2.0

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from mtrl.report.growth import flops
-from mtrl.report.repeats import Figure, joined, per_run, read_results
-from mtrl.report.speed import speed_page
+from mtrl.bench.page.growth import flops
+from mtrl.bench.page.repeats import Figure, joined, per_run, read_results
+from mtrl.bench.page.speed_page import speed_page
+from mtrl.bench.page.targets import TargetError, read_targets
 
-RESULTS = Path(__file__).parents[2] / "results"
+RESULTS = Path(__file__).parents[3] / "results"
 
 
 def test_the_committed_page_is_that_of_the_committed_files(tmp_path: Path) -> None:
@@ -24,14 +25,15 @@ def test_the_committed_page_is_that_of_the_committed_files(tmp_path: Path) -> No
 
 
 MACHINE = {
-    "command": "scripts/bench_ray", "date": "2026-11-22T00:00", "processor": "x", "cores": 2,
+    "command": "mtrl bench ray", "date": "2026-11-22T00:00", "processor": "x", "cores": 2,
     "load": 0.5,
 }  # fmt: skip
 
 
 def write_runs(folder: Path, *runs: tuple[float, float], **machine: object) -> None:
-    """Raw files of `bench_ray`: overheads at 50 and 200 steps, a file for each run."""
+    """Raw files of `mtrl bench ray`: overheads at 50 and 200 steps, a file for each run; our targets."""
     folder.mkdir()
+    shutil.copy(RESULTS / "speed" / "targets.yaml", folder)
     for i, (short, long) in enumerate(runs, 1):
         chunks = [{"chunk": 50, "overhead %": short}, {"chunk": 200, "overhead %": long}]
         result = {"machine": MACHINE | machine, "chunks": chunks}
@@ -125,6 +127,7 @@ def test_runs_are_joined_part_by_part() -> None:
 def test_the_solver_is_judged_by_single_calls_too(tmp_path: Path) -> None:
     folder = tmp_path / "speed"
     folder.mkdir()
+    shutil.copy(RESULTS / "speed" / "targets.yaml", folder)
 
     def record(kind: str, ours: float, theirs: float) -> dict:
         newton = {"median_cpu_ms": ours, "worst_residual": 1e-10}
@@ -148,3 +151,29 @@ def test_the_solver_is_judged_by_single_calls_too(tmp_path: Path) -> None:
 def test_the_model_counts_forward_passes() -> None:
     assert flops(20, 64, 400, 3) / flops(10, 128, 400, 3) < 1.02  # only the one-hot is wider
     assert 3.5 < flops(10, 128, 800, 3) / flops(10, 128, 400, 3) < 4
+
+
+def test_old_commands_are_explained_while_a_raw_file_names_one(tmp_path: Path) -> None:
+    write_runs(tmp_path / "new", (1.0, 1.0))
+    write_runs(tmp_path / "old", (1.0, 1.0), command="scripts/bench_ray")
+    line = "`scripts/bench_X` is `mtrl bench X` today."
+    assert line not in speed_page(tmp_path / "new")
+    assert line in speed_page(tmp_path / "old")
+
+
+def test_a_folder_without_targets_has_a_page_without_their_table(tmp_path: Path) -> None:
+    write_runs(tmp_path / "speed", (3.0, 1.5))
+    (tmp_path / "speed" / "targets.yaml").unlink()
+    text = speed_page(tmp_path / "speed")
+    assert "## Targets" not in text
+    assert "| 50 | 3 |" in text
+
+
+@pytest.mark.parametrize(
+    "entry",
+    ["what: a, target: 3, figure: [b]", "what: a, target: '== 3', figure: [b]", "what: a"],
+)
+def test_a_target_that_is_no_bound_is_refused(entry: str, tmp_path: Path) -> None:
+    (tmp_path / "targets.yaml").write_text(f"- {{{entry}}}\n")
+    with pytest.raises(TargetError, match=r"should have `what`.*Found .*'what': 'a'"):
+        read_targets(tmp_path)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -67,13 +65,7 @@ def test_a_page_is_made_again_from_its_files(runs: list[RunDirectory], tmp_path:
     assert 10_000 < picture.stat().st_size < 400_000
     drawn, written = picture.read_bytes(), folder.with_suffix(".md").read_bytes()
     picture.unlink()
-    script = str(ROOT / "scripts" / "results")
-    argv, sys.argv = sys.argv, [script, "page", str(folder)]
-    try:
-        with pytest.raises(SystemExit):
-            runpy.run_path(script, run_name="__main__")
-    finally:
-        sys.argv = argv
+    assert main(["results", "page", str(folder)]) == 0
     assert picture.read_bytes() == drawn
     assert folder.with_suffix(".md").read_bytes() == written
 

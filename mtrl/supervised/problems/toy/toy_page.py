@@ -129,7 +129,7 @@ def toy_page(folder: Path) -> str:
     lines = [
         f"# {folder.name}",
         "",
-        f"Made by `scripts/results page {folder}` from the files in `{folder}/`.",
+        f"Made by `mtrl results page {folder}` from the files in `{folder}/`.",
         "",
         "Where each method ends on the papers' surfaces in the plane, from each start.",
         f"`front`: starts that end within {ON_FRONT} of the Pareto front; `optimum`: within"
