@@ -1,4 +1,4 @@
-"""Figures on pages: where they lie in results, and how they are written."""
+"""Find figures in results, and write them on pages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from mtrl.bench.page.repeats import Figure, per_run
 
 Where = tuple[str | dict[str, Any] | Callable[[Any], float], ...]
-"""Keys; in a list the entry with those values; or what a function makes of it."""
+"""The way to a figure: keys, values that choose an entry of a list, or functions."""
 
 
 def find(results: Any, path: Where) -> float | None:
@@ -27,7 +27,7 @@ def find(results: Any, path: Where) -> float | None:
 
 
 def number(value: Any) -> str:
-    """Floats with three digits that count, and the range if runs differ; everything else as it is."""
+    """A float with three significant digits, and its range if runs differ; other values unchanged."""
     if isinstance(value, Figure):
         shown, low, high = (number(float(v)) for v in (value, value.low, value.high))
         return shown if low == high else f"{shown} ({low} to {high})"
@@ -46,7 +46,7 @@ def markdown(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def single_calls(record: dict[str, Any]) -> float:
-    """Least squares over ours in single calls: the ratio of the medians over matrices."""
+    """Time of least squares over ours in single calls: the ratio of the medians over matrices."""
     medians = (record[solver]["median_cpu_ms"] for solver in ("scipy", "newton"))
     return per_run(operator.truediv, *medians)
 
@@ -54,5 +54,5 @@ def single_calls(record: dict[str, Any]) -> float:
 def over_all(
     choose: Callable[[Sequence[float]], float], figure: Callable[[dict[str, Any]], float]
 ) -> Callable[[list[dict[str, Any]]], float]:
-    """What `min` or `max` chooses among a figure of all records, in each run."""
+    """A function that applies `min` or `max`, in each run, to one figure of all records."""
     return lambda records: per_run(lambda *values: choose(values), *map(figure, records))

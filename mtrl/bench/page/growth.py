@@ -1,4 +1,4 @@
-"""How cost grows with tasks, width, workers and nodes: measured as far as it goes, modelled beyond."""
+"""How cost grows with tasks, width, workers and nodes: measured for small sizes, modelled for large."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _BYTES = 4 * (39 + 4 + 1)  # of a transition on its way: observation, action, re
 
 
 def growth(results: Results) -> list[str]:
-    """The section, from the results that are there."""
+    """The section on growth, from the results that exist."""
     lines = ["## How cost grows", ""]
     if "update" in results and "update_b32" in results:
         lines += _with_sizes(results)
@@ -23,7 +23,7 @@ def growth(results: Results) -> list[str]:
 
 
 def flops(m: int, b: int, width: int, depth: int) -> float:
-    """Of one SAC update: 16 forward passes of one network over `m b` rows.
+    """Floating-point operations of one SAC update: 16 forward passes of one network over `m b` rows.
 
     Targets take 3 (actor and two critics), the critics' step 6, the actor's 7 (its own forward pass
     and the critics', back through the critics to their input, and back through itself).
@@ -32,7 +32,7 @@ def flops(m: int, b: int, width: int, depth: int) -> float:
 
 
 def trunk(m: int, width: int, depth: int) -> float:
-    """Weights of one trunk."""
+    """The number of weights of one trunk."""
     return (_OBS_AND_ACTION + m) * width + (depth - 1) * width**2
 
 

@@ -1,4 +1,4 @@
-"""Runs of one benchmark joined into one result: figures become medians that remember their range."""
+"""Join the runs of one bench into one result, whose figures are medians with their range."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from mtrl.errors import MtrlError
 
 Results = dict[str, dict[str, Any]]
-"""Name of a benchmark -> what it printed, its runs joined; under `machines` one entry per run."""
+"""Name of a raw file -> its result, runs joined; `machines` has an entry per run."""
 
 
 class RepeatsError(MtrlError, ValueError):
@@ -29,7 +29,7 @@ class Figure(float):
     values: tuple[float, ...]
 
     def __new__(cls, values: Sequence[float]) -> Figure:
-        """Of the values of all runs."""
+        """The median of the values of all runs."""
         figure = super().__new__(cls, statistics.median(values))
         figure.values = tuple(values)
         return figure
@@ -46,13 +46,13 @@ class Figure(float):
 
 
 def per_run(function: Callable[..., float], *figures: float) -> float:
-    """A function of figures, worked out in each run: its median and range, not those of its terms."""
+    """The median and range of a function of figures, computed in each run."""
     runs = [figure.values if isinstance(figure, Figure) else (figure,) for figure in figures]
     return joined([function(*values) for values in zip(*runs, strict=True)], "a figure")
 
 
 def read_results(folder: Path) -> Results:
-    """The JSON files of a folder by name; runs `X.1.json`, `X.2.json` of one benchmark are joined.
+    """The JSON files of a folder by name; `X.1.json` and `X.2.json` are runs of X and are joined.
 
     Raises:
         RepeatsError: runs of one bench do not measure the same.
@@ -69,13 +69,13 @@ def read_results(folder: Path) -> Results:
 
 
 def joined(values: list[Any], where: str) -> Any:
-    """One value for those of several runs, part by part.
+    """Join the values of several runs, part by part.
 
-    What all runs agree on stays as it is; numbers become a :class:`Figure`; texts and flags that
-    differ are listed.
+    Parts that are equal in all runs stay. Numbers become a :class:`Figure`. Texts and flags that differ
+    are listed.
 
     Raises:
-        RepeatsError: parts with other keys or of other lengths.
+        RepeatsError: parts differ in keys or length.
     """
     first = values[0]
     if all(isinstance(value, dict) for value in values):
@@ -96,7 +96,7 @@ def joined(values: list[Any], where: str) -> Any:
 def _same(shapes: list[Any], where: str) -> None:
     if any(shape != shapes[0] for shape in shapes):
         raise RepeatsError(
-            f"Runs of one benchmark should measure the same ({where}). Found {shapes[0]} in one and"
+            f"Runs of one bench should measure the same ({where}). Found {shapes[0]} in one and"
             f" {next(s for s in shapes if s != shapes[0])} in another. Measure all of them again with"
             " one command."
         )

@@ -27,7 +27,7 @@ def _solver(choose: Callable[..., float], ratio: Callable[[dict[str, Any]], floa
     return ("solver", "results", over_all(choose, ratio))
 
 
-# What is compared; then each entry of the row: its label, and one figure or the ends of a span.
+# What the row compares, then its entries: a label, and one figure or the two ends of a range.
 _ROWS: list[tuple[str, list[tuple[str, *tuple[Where, ...]]]]] = [
     (
         "a step of Meta-World, the original over ours",

@@ -14,8 +14,8 @@ medians of rates, and medians of the ratios within a round.
     mtrl bench peers --peer PEER --parts learner
 
 PEER is a checkout with the peer's environment in its folder `.venv`; without `--peer` the command says
-how to make one. Beside other jobs, set RAY_worker_niceness=0: Ray gives its workers a niceness of 15, and
-the peer has none.
+how to make one. Beside other jobs, set RAY_worker_niceness=0: Ray gives its workers a niceness of 15,
+and the peer has none.
 """
 
 from __future__ import annotations
