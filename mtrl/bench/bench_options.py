@@ -46,10 +46,18 @@ class Simulation(Seeded):
 
     tasks: str = option("mt10", "mt10, mt25, mt50, or names of tasks separated by commas")
 
-    @property
-    def task_list(self) -> str | list[str]:
-        """What `env.tasks` takes."""
-        return split_names(self.tasks)
+    def task_names(self) -> list[str]:
+        """Names of the tasks.
+
+        Raises:
+            BenchError: a name is unknown.
+        """
+        from mtrl.envs.suites import task_names
+
+        try:
+            return task_names(self.tasks.split(",") if "," in self.tasks else self.tasks)
+        except ValueError as error:
+            raise BenchError(str(error)) from error
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,11 +94,6 @@ class LearnerOnCPU(LearnerOptions):
     """Options of a bench that updates a learner with the memory handling of a training, or without."""
 
     fresh_memory: bool = option(False, "let the system take freed memory back")
-
-
-def split_names(text: str) -> str | list[str]:
-    """A suite's or task's name, or a list of names that are separated by commas."""
-    return text.split(",") if "," in text else text
 
 
 def add_arguments(parser: argparse.ArgumentParser, kind: type) -> None:
@@ -131,5 +134,5 @@ def _several(kind: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
     def values(text: str) -> tuple[Any, ...]:
         return tuple(kind(part) for part in text.split(","))
 
-    values.__name__ = f"{getattr(kind, '__name__', kind)} values separated by commas"
+    values.__name__ = f"{getattr(kind, '__name__', kind)} list"  # argparse shows it
     return values

@@ -16,7 +16,6 @@ from mtrl.bench.bench_options import Simulation, option
 from mtrl.bench.text_table import text_table
 from mtrl.bench.timing import lower_quartile, thread_seconds
 from mtrl.envs.metaworld import MetaWorldTask, generate_goals
-from mtrl.envs.suites import task_names
 
 STEPS_BETWEEN = 10  # random actions, so that resets start from different states
 
@@ -30,7 +29,7 @@ class Options(Simulation):
 
 def measure(options: Options) -> dict[str, Any]:
     """Milliseconds per reset of each task, and their means."""
-    names = task_names(options.task_list)
+    names = options.task_names()
     rows = [time_task(name, options.resets, options.seed) for name in names]
     mean: dict[str, Any] = {
         key: statistics.fmean(row[key] for row in rows)

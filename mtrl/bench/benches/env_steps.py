@@ -21,7 +21,6 @@ from mtrl.bench.bench_options import Simulation, option
 from mtrl.bench.text_table import text_table
 from mtrl.bench.timing import lower_quartile, thread_seconds
 from mtrl.envs.metaworld import MetaWorldTask, generate_goals
-from mtrl.envs.suites import task_names
 
 BLOCK = 25
 EPISODE = 450  # steps between resets; a multiple of BLOCK below the library's limit
@@ -38,7 +37,7 @@ class Options(Simulation):
 def measure(options: Options) -> dict[str, Any]:
     """Microseconds per step and ratios: of each task, their means, and the ratios of the mean times."""
     rows: list[dict[str, Any]] = []
-    for name in task_names(options.task_list):
+    for name in options.task_names():
         times = time_task(name, options.blocks, options.floor, options.seed)
         rows.append({"task": name, **times, **_ratios(times)})
     means = {key: statistics.fmean(row[key] for row in rows) for key in rows[0] if key != "task"}

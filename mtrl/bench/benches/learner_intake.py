@@ -57,7 +57,7 @@ def measure(options: Options) -> dict[str, Any]:
     """Measured rates, and the model's for several ratios of updates."""
     torch.set_num_threads(1)
     keep_freed_memory()  # as a training does
-    tasks = load_tasks(EnvConfig(tasks=options.task_list))
+    tasks = load_tasks(EnvConfig(tasks=options.task_names()))
     networks = NetworkConfig(options.widths, options.widths)
     agent = MultiTaskSAC(
         len(tasks),

@@ -39,7 +39,7 @@ class Options(Layers, Simulation):
 def measure(options: Options) -> dict[str, Any]:
     """A record per size of a rollout."""
     torch.set_num_threads(1)
-    tasks = load_tasks(EnvConfig(tasks=options.task_list))
+    tasks = load_tasks(EnvConfig(tasks=options.task_names()))
     networks = NetworkConfig(options.widths, options.widths)
     weights = flat_weights(acting_policy(tasks, networks).actor)
     chunks = options.chunks

@@ -42,7 +42,7 @@ class Options(Simulation):
 def measure(options: Options) -> dict[str, Any]:
     """Times and ratios for each width and number of environments."""
     torch.set_num_threads(1)
-    tasks = load_tasks(EnvConfig(tasks=options.task_list))
+    tasks = load_tasks(EnvConfig(tasks=options.task_names()))
     rows = [row for width in options.widths for row in measure_width(tasks, width, options)]
     return {"unit": "us per step", "widths": rows}
 

@@ -47,7 +47,7 @@ def measure(options: Options) -> dict[str, Any]:
     """A record per way of stepping."""
     torch.set_num_threads(1)
     sets = {
-        kind: load_tasks(EnvConfig(tasks=options.task_list, fast=kind == "fast"))
+        kind: load_tasks(EnvConfig(tasks=options.task_names(), fast=kind == "fast"))
         for kind in ("original", "fast")
     }
     processes = {  # they are forked before Ray starts its threads

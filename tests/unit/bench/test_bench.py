@@ -134,6 +134,11 @@ def test_an_unknown_bench_is_refused(capsys: pytest.CaptureFixture[str]) -> None
     assert "There is no bench 'updaet'. Did you mean 'update'?" in capsys.readouterr().err
 
 
+def test_an_unknown_task_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "reset", "--tasks", "reach-v3,pusch-v3"]) == 2
+    assert "Unknown task 'pusch-v3'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["all", *BENCHES])
 def test_help_explains_the_bench_and_its_options(
     name: str, capsys: pytest.CaptureFixture[str]

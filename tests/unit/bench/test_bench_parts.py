@@ -154,4 +154,4 @@ def test_an_option_of_another_type_is_refused(
         with pytest.raises(SystemExit) as caught:
             read(monkeypatch, *words)
         assert caught.value.code == 2
-    assert "invalid int values separated by commas value: '1,b'" in capsys.readouterr().err
+    assert "invalid int list value: '1,b'" in capsys.readouterr().err
