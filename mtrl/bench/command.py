@@ -14,8 +14,8 @@ from typing import Any
 
 from mtrl.bench import ALL, BENCHES, measure_all
 from mtrl.bench.bench_options import BenchError, add_arguments, from_arguments
-from mtrl.bench.machine import describe_machine
 from mtrl.errors import suggest
+from mtrl.runs.machine import describe_machine
 
 
 def run(name: str, arguments: Sequence[str]) -> None:
