@@ -163,16 +163,9 @@ def _bench(options: argparse.Namespace) -> int:
 
 
 def _results(options: argparse.Namespace) -> int:
-    from mtrl import result_pages
-    from mtrl.bench.page.speed_page import speed_page
+    from mtrl.result_pages import run
 
-    folder = Path(options.folder)
-    if options.action == "add":
-        result_pages.add(folder, [Path(run) for run in options.runs])
-    elif options.action == "page":
-        print(result_pages.write_page(folder))
-    else:
-        print(speed_page(folder))
+    run(options.action, Path(options.folder), [Path(path) for path in getattr(options, "runs", [])])
     return OK
 
 

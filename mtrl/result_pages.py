@@ -9,10 +9,19 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from mtrl.bench.page.speed_page import speed_page
 from mtrl.report.results import page, summarise
 from mtrl.report.supervised_page import add_runs, benchmark_page, is_supervised
 from mtrl.runs.directory import RunDirectory
 from mtrl.supervised.problems.toy.toy_page import add_toys, is_toy, is_toy_content, toy_page
+
+
+def run(action: str, folder: Path, runs: Sequence[Path]) -> None:
+    """Do what `mtrl results ACTION` asks for, and print the page that it writes."""
+    if action == "add":
+        add(folder, runs)
+    else:
+        print(write_page(folder) if action == "page" else speed_page(folder))
 
 
 def add(folder: Path, paths: Sequence[Path]) -> None:

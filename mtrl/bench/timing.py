@@ -33,7 +33,7 @@ def take_turns(turns: Mapping[str, Callable[[], Spent]], rounds: int) -> dict[st
     """
     results: dict[str, list[Spent]] = {name: [] for name in turns}
     for number in range(rounds + 1):
-        order = list(turns) if number % 2 else list(reversed(turns))
+        order = list(turns) if number % 2 else list(turns)[::-1]
         for name in order:
             result = turns[name]()
             if number:

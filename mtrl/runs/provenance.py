@@ -9,7 +9,7 @@ from typing import TypedDict
 
 
 class Commit(TypedDict):
-    """A commit, and whether the files of the package differ from it (`dirty`)."""
+    """A commit, and whether the files of the package or its presets differ from it (`dirty`)."""
 
     commit: str
     dirty: bool
@@ -38,7 +38,8 @@ def package_commit(package: Path = Path(__file__).parents[1]) -> Commit | None:
 
     try:
         git("ls-files", "--error-unmatch", "__init__.py")
-        dirty = bool(git("status", "--porcelain", "--", "."))
+        presets = str((package / "configs").resolve())  # a link to a folder beside the package
+        dirty = bool(git("status", "--porcelain", "--", ".", presets))
         return {"commit": git("rev-parse", "HEAD"), "dirty": dirty}
     except (OSError, subprocess.CalledProcessError):
         return None

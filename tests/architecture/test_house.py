@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "jobs": {"config", *BELOW_JOBS},
     "report": {"runs", "balancing"},
     "bench": {"config", "jobs", "report", *BELOW_JOBS},
-    "result_pages": {"supervised", "report", "runs"},
+    "result_pages": {"bench", "supervised", "report", "runs"},
     "config": {"config_files"},
     "config_files": set(),
     "doctor": {"config_files", "distributed", "envs"},

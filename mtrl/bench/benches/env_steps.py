@@ -7,6 +7,9 @@ time per step.
     mtrl bench env --floor
 """
 
+# pyright: reportAttributeAccessIssue=false
+# (mujoco is a compiled module without type stubs)
+
 from __future__ import annotations
 
 import dataclasses

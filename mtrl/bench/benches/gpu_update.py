@@ -139,7 +139,7 @@ def largest_difference(options: Options) -> float:
     for device in (options.device, "cpu"):
         where = {"device": device, "precision": options.precision}
         agent = make_learner(options, "pivrg", **where, solver="device")
-        agent._noise = _silent(agent)  # generators of two devices draw different numbers
+        agent._noise = _silent(agent)  # type: ignore[method-assign]  # generators of two devices draw different numbers
         moved = type(batch)(*(part.to(device) for part in batch))
         for _ in range(10):
             agent.update(moved, performance.to(device))

@@ -136,7 +136,7 @@ def ingest(options: Options, tasks: TaskSet, agent: MultiTaskSAC) -> dict[str, f
     ray.wait(list(flying), num_returns=len(flying))  # the workers are up
     start, own, taken = time.perf_counter(), time.thread_time(), 0
     for turn in range(options.rollouts):
-        rollout = ray.get(flying.popleft())
+        rollout: Any = ray.get(flying.popleft())
         for fragment in rollout.fragments:
             replay.add(fragment)
         taken += rollout.env_steps

@@ -84,7 +84,7 @@ class MetaworldAlgorithms:
         """Commit, versions and sizes, which are stored beside the figures."""
         import metaworld_algorithms
 
-        source = Path(metaworld_algorithms.__file__).parent
+        source = Path(str(metaworld_algorithms.__file__)).parent
         return {
             "name": "metaworld-algorithms",
             "commit": _git(source, "rev-parse", "HEAD"),

@@ -44,6 +44,16 @@ def test_a_file_that_is_not_the_packages_does_not_make_it_dirty(checkout: Path) 
     assert found is not None and found["dirty"]
 
 
+def test_a_changed_preset_makes_the_package_dirty(checkout: Path) -> None:
+    (checkout / "presets").mkdir()
+    (checkout / "own" / "configs").symlink_to("../presets")
+    git(checkout, "add", "own")
+    git(checkout, "commit", "-qm", "second")
+    assert not (package_commit(checkout / "own") or {})["dirty"]
+    (checkout / "presets" / "quick.yaml").write_text("seed: 1\n")
+    assert (package_commit(checkout / "own") or {})["dirty"]
+
+
 def test_an_installed_copy_within_another_repository_has_none(checkout: Path) -> None:
     assert package_commit(checkout / "venv/site-packages/mtrl") is None
 
