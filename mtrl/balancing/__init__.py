@@ -13,8 +13,9 @@ A method is one class in one file of `methods/` and one line in `registry.METHOD
 are its options. The package uses torch, numpy and scipy. It knows no model, no simulator and no Ray.
 """
 
-from mtrl.balancing.balancer import Balancer
+from mtrl.balancing.balancer import Balancer, Step
 from mtrl.balancing.base import Aggregator, Needs, Weighting
+from mtrl.balancing.direction import Direction, Weights
 from mtrl.balancing.gradients import TaskGradients, task_gradients
 from mtrl.balancing.performance_informed import PIOptions
 from mtrl.balancing.registry import (
@@ -33,12 +34,15 @@ __all__ = [
     "METHODS",
     "Aggregator",
     "Balancer",
+    "Direction",
     "Needs",
     "PIOptions",
     "Performance",
     "Signals",
+    "Step",
     "TaskGradients",
     "Weighting",
+    "Weights",
     "arm_name",
     "build",
     "check_options",

@@ -1,4 +1,4 @@
-"""The contract between a balancing method and whoever has task losses.
+"""The contract between a balancing method and its caller.
 
 Letters: `m` tasks, `n` shared (trunk) parameters. A gradient row belongs to a task.
 """
@@ -12,8 +12,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from mtrl.balancing.adjusted import AdjustedRows
 from mtrl.balancing.capture import may_read
+from mtrl.balancing.direction import Direction, Weights
 from mtrl.balancing.signals import Signals
 
 
@@ -59,10 +59,8 @@ class Aggregator(nn.Module, abc.ABC):
         scale: of its direction.
         checked_against: what its answers were compared with.
         differs: from the paper or from released code, in short; the docstring says more.
-        metrics: facts about the last call, for the log; where `signals.record`, also what is
-            measured only then.
-        adjusted: the rows that the last call combined, where `signals.record` and the method changes
-            the directions of rows; otherwise None, and they are the task gradients.
+        metrics: facts about the last call, for the log only; more of them where
+            `signals.diagnose` is set.
     """
 
     needs: Needs
@@ -88,21 +86,19 @@ class Aggregator(nn.Module, abc.ABC):
         self.num_shared = num_shared
         self.seed = seed
         self.metrics: dict[str, Tensor | float] = {}
-        self.adjusted: AdjustedRows | None = None
-        self._keep: Tensor | None = None  # rows admitted in the current call
 
     def aggregate(self, signals: Signals) -> Tensor:
         """The direction to descend, `[n]`, in the method's native scale (uniform is the sum)."""
-        return torch.cat([block.flatten() for block in self.aggregate_blocks(signals)])
+        return self.balance(signals).flat()
 
     @torch.no_grad()
-    def aggregate_blocks(self, signals: Signals) -> list[Tensor]:
-        """The same direction as one tensor per parameter, which spares the concatenation."""
-        signals = self._admit(signals)
+    def balance(self, signals: Signals) -> Direction:
+        """The same direction as one tensor per parameter, with the weights and the changed rows."""
+        signals, keep = self._admit(signals)
         if self.num_tasks == 1:
             weights = self.metrics["weights"] = torch.ones(1, device=signals.gramian.device)
-            return signals.gradients.combine_blocks(weights)
-        return self._blocks(signals)
+            return Direction(signals.gradients.combine_blocks(weights), weights)
+        return self._balance(signals, keep)
 
     @torch.no_grad()
     def observe_after(self, losses: Tensor) -> None:
@@ -117,25 +113,28 @@ class Aggregator(nn.Module, abc.ABC):
         return 2
 
     @abc.abstractmethod
-    def direction(self, signals: Signals) -> Tensor:
-        """The method itself: `[n]`. At least two tasks, all rows finite."""
+    def direction(self, signals: Signals) -> Tensor | Direction:
+        """The method itself: `[n]`, or a :class:`Direction` that says more.
 
-    def _blocks(self, signals: Signals) -> list[Tensor]:
-        return signals.gradients.split(self.direction(signals))
+        There are at least two tasks, and all rows are finite.
+        """
 
-    def _admit(self, signals: Signals) -> Signals:
-        self.metrics, self.adjusted = {}, None
+    def _balance(self, signals: Signals, keep: Tensor) -> Direction:
+        return Direction.of(self.direction(signals), signals.gradients)
+
+    def _admit(self, signals: Signals) -> tuple[Signals, Tensor]:
+        """The signals without rows that are not finite, and which rows are kept, `[m]` booleans."""
         keep = signals.finite_rows()
         if len(keep) != self.num_tasks:
             raise ValueError(
                 f"The method was built for {self.num_tasks} tasks. Found signals of {len(keep)}."
             )
-        masked = self.metrics["masked_tasks"] = (~keep).sum()
-        self._keep = keep
+        masked = (~keep).sum()
+        self.metrics = {"masked_tasks": masked}
         # On the host a look is free; a device masks always, because a look would stall it.
         if may_read(keep) and int(masked) == 0:
-            return signals
-        return signals.masked(keep)
+            return signals, keep
+        return signals.masked(keep), keep
 
 
 class Weighting(Aggregator):
@@ -152,25 +151,27 @@ class Weighting(Aggregator):
     @torch.no_grad()
     def weights(self, signals: Signals) -> Tensor:
         """The weights of the tasks, `[m]`; zero for a task whose gradient is not finite."""
-        return self._weights(self._admit(signals))
+        return self._weigh(*self._admit(signals)).values
 
     @abc.abstractmethod
-    def task_weights(self, signals: Signals) -> Tensor:
-        """The method itself: `[m]`. At least two tasks, all rows finite."""
+    def task_weights(self, signals: Signals) -> Tensor | Weights:
+        """The method itself: `[m]`, or :class:`Weights` with the rows that it changed.
+
+        There are at least two tasks, and all rows are finite.
+        """
 
     def direction(self, signals: Signals) -> Tensor:
         """The weighted sum of the task gradients, `[n]`."""
-        return signals.gradients.combine(self._weights(signals))
+        return signals.gradients.combine(Weights.of(self.task_weights(signals)).values)
 
-    def _blocks(self, signals: Signals) -> list[Tensor]:
-        return signals.gradients.combine_blocks(self._weights(signals))
+    def _balance(self, signals: Signals, keep: Tensor) -> Direction:
+        weights = self._weigh(signals, keep)
+        return Direction(signals.gradients.combine_blocks(weights.values), *weights)
 
-    def _weights(self, signals: Signals) -> Tensor:
+    def _weigh(self, signals: Signals, keep: Tensor) -> Weights:
         if self.num_tasks == 1:
-            weights = torch.ones(1, device=signals.finite_rows().device)
+            answer = Weights(torch.ones(1, device=keep.device))
         else:
-            weights = self.task_weights(signals)
-        assert self._keep is not None
-        weights = weights * self._keep
-        self.metrics["weights"] = weights
-        return weights
+            answer = Weights.of(self.task_weights(signals))
+        weights = self.metrics["weights"] = answer.values * keep
+        return Weights(weights, answer.adjusted)

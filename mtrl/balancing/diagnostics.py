@@ -1,6 +1,6 @@
-"""What Gramians and an update say about balancing, for the log and the viewer; it knows no method.
+"""Measures of the task gradients and the update, for the log. This file knows no method.
 
-Everything here is computed from `[m, m]` and `[m]`: nothing touches the parameters. Conflict,
+Everything is computed from `[m, m]` and `[m]`; nothing reads the parameters. Conflict,
 Proximity, condition number and MER balance are RGB's equations 3 to 6; the matrix of the condition
 number, which the paper leaves open, is that of the cosines, plus 1e-12 on the diagonal.
 """
@@ -18,7 +18,7 @@ ROW_MEASURES = ("conflict", "proximity", "condition_number", "mer_balance")
 
 
 def conflict_diagnostics(gramian: Tensor) -> dict[str, Tensor]:
-    """How the task gradients lie to each other, whatever the method.
+    """Angles between the task gradients, and their norms.
 
     Args:
         gramian: `[m, m]`.
@@ -47,7 +47,7 @@ def conflict_diagnostics(gramian: Tensor) -> dict[str, Tensor]:
 
 
 def update_diagnostics(gramian: Tensor, products: Tensor, square: Tensor) -> dict[str, Tensor]:
-    """How an update d lies to the task gradients.
+    """Angles between an update d and the task gradients.
 
     Args:
         gramian: `[m, m]`.
@@ -133,7 +133,7 @@ def step_diagnostics(
     weights: Tensor | None = None,
     adjusted: AdjustedRows | None = None,
 ) -> dict[str, Tensor]:
-    """Everything that this file can say about one step, for any method.
+    """All measures of one step, for any method.
 
     Args:
         gramian: `[m, m]` of the task gradients.

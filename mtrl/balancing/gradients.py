@@ -1,8 +1,8 @@
 """From a loss function to the gradient of every task, in one backward pass.
 
-The idea: give each task its own *view* of the shared parameters, `p.expand(m, ...)`, which costs no
-memory, and run task i's rows through view i. One backward of the plain sum of the losses then
-leaves task i's gradient in block i, at about the cost of the plain sum itself.
+Each task has its own *view* of the shared parameters, `p.expand(m, ...)`, which takes no memory. The
+rows of task i go through view i. One backward pass of the plain sum of the losses then leaves the
+gradient of task i in block i, at about the cost of the plain sum itself.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class TaskGradients:
 
     @property
     def num_tasks(self) -> int:
-        """m"""
+        """The number of tasks m."""
         return len(self.blocks[0])
 
     def gramian(self) -> Tensor:
@@ -111,6 +111,11 @@ class TaskGradients:
         return self._matrices
 
 
+def task_views(shared: Mapping[str, Tensor], num_tasks: int) -> dict[str, Tensor]:
+    """A view `[m, ...]` of each parameter with a slice for every task; it takes no memory."""
+    return {name: p.detach().expand(num_tasks, *p.shape) for name, p in shared.items()}
+
+
 def task_gradients(
     loss_fn: LossFunction,
     shared: Mapping[str, Tensor],
@@ -135,19 +140,15 @@ def task_gradients(
         `(losses [m], aux, gradients, head_gradients)`; heads get the gradient of the plain sum,
         which is their own task's gradient.
     """
-    names, params = list(shared), list(shared.values())
     if mode == "views":
-        views = [p.detach().expand(num_tasks, *p.shape).requires_grad_() for p in params]
-        losses, aux = loss_fn(dict(zip(names, views, strict=True)))
+        views = {name: v.requires_grad_() for name, v in task_views(shared, num_tasks).items()}
+        losses, aux = loss_fn(views)
         # Of the plain sum.
-        grads = torch.autograd.grad(losses, [*views, *heads], torch.ones_like(losses))
-        return (
-            losses.detach(),
-            aux,
-            TaskGradients(grads[: len(views)]),
-            list(grads[len(views) :]),
-        )
+        grads = torch.autograd.grad(losses, [*views.values(), *heads], torch.ones_like(losses))
+        blocks, head_grads = grads[: len(views)], list(grads[len(views) :])
+        return losses.detach(), aux, TaskGradients(blocks), head_grads
 
+    params = list(shared.values())
     losses, aux = loss_fn(shared)
     if heads:
         head_grads = list(torch.autograd.grad(losses.sum(), heads, retain_graph=True))

@@ -42,6 +42,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from mtrl.balancing.base import Aggregator, Needs, Weighting
+from mtrl.balancing.direction import Weights
 from mtrl.balancing.omega import omega_measures, performance_weights
 from mtrl.balancing.signals import Signals
 
@@ -118,20 +119,19 @@ class InformedWeighting(Weighting):
         self.weighs_losses = base.weighs_losses
         self.capturable = base.capturable
 
-    def task_weights(self, signals: Signals) -> Tensor:
+    def task_weights(self, signals: Signals) -> Weights:
         """The base method's weights times omega, or its own solution with omega, `[m]`."""
         omega = self.options.omega(signals)
         if self.base.informed == "own":
-            weights = self.base.task_weights(signals.replaced(omega=omega))
+            weights, adjusted = Weights.of(self.base.task_weights(signals.replaced(omega=omega)))
         else:
-            weights = self.base.task_weights(signals)
+            weights, adjusted = Weights.of(self.base.task_weights(signals))
             weights = weights * omega.to(weights.device)
         self.metrics.update(self.base.metrics)
         self.metrics["omega"] = omega
-        if signals.record:
-            self.adjusted = self.base.adjusted
+        if signals.diagnose:
             self.metrics |= self.options.measures(signals)
-        return weights
+        return Weights(weights, adjusted)
 
     def observe_after(self, losses: Tensor) -> None:
         """Pass the losses on to the base method."""

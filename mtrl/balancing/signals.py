@@ -95,8 +95,8 @@ class Signals:
         performance: `[m]` success rates in [0, 1] or a :class:`Performance`.
         omega: `[m]` weights of the tasks in a method's own objective; set by the
             performance-informed layer for methods with a form of their own, otherwise absent.
-        record: whether the caller wants what is measured only now and then: a method then also sets
-            `adjusted` and may add to its metrics. The step does not change.
+        diagnose: whether the caller wants what is measured only now and then: a method then also
+            returns the rows that it changed, and may add to its metrics. The step stays the same.
 
     Reading what was not given raises :class:`MissingSignalError`.
     """
@@ -110,7 +110,7 @@ class Signals:
         gramian: Tensor | None = None,
         performance: Tensor | Performance | None = None,
         omega: Tensor | None = None,
-        record: bool = False,
+        diagnose: bool = False,
     ) -> None:
         if jacobian is not None:
             if gradients is not None:
@@ -121,11 +121,11 @@ class Signals:
         self._gramian = None if gramian is None else gramian.detach()
         self._performance = None if performance is None else Performance.of(performance)
         self.omega = omega
-        self.record = record
+        self.diagnose = diagnose
 
     @property
     def losses(self) -> Tensor:
-        """`[m]`"""
+        """The tasks' losses, `[m]`."""
         return self._require(self._losses, "losses")
 
     @property
@@ -152,18 +152,21 @@ class Signals:
 
     @functools.cached_property
     def finite_losses(self) -> Tensor:
-        """`[m]` booleans."""
+        """Whether each loss is finite, `[m]` booleans."""
         return is_finite(self.losses)
 
     def prepare(self) -> None:
-        """Compute what is kept here now, so that code on the host finds it and does not compute it."""
-        if self._losses is not None:
-            _ = self.finite_losses
+        """Compute the cached values now, before code on the host reads them."""
         if self._gradients is not None:
             _ = self.gramian
+        _ = self.finite_rows()  # and with it the finite losses
 
     def finite_rows(self) -> Tensor:
-        """`[m]` booleans: whether what is known of a task, gradient and loss, is finite."""
+        """Whether what is known of each task, gradient and loss, is finite, `[m]` booleans."""
+        return self._finite_rows
+
+    @functools.cached_property
+    def _finite_rows(self) -> Tensor:
         keep = None if self._losses is None else self.finite_losses
         if self._gradients is not None or self._gramian is not None:
             rows = is_finite(self.gramian.diagonal())
@@ -189,7 +192,7 @@ class Signals:
             "gramian": self._gramian,
             "performance": self._performance,
             "omega": self.omega,
-            "record": self.record,
+            "diagnose": self.diagnose,
         }
         return Signals(**(known | changes))
 

@@ -29,7 +29,7 @@ def ray_workers(
         collector = RayCollector(
             tasks, networks, num_workers=count, rollout_steps=CHUNK, seed=seed, cpus_per_worker=0.1
         )
-        collector.wait_until_ready()
+        collector.start()
         collector.publish(flat_weights(acting_policy(tasks, networks).actor), 0)
         yield collector
         collector.close()
@@ -45,13 +45,16 @@ def steps_per_second(collector: RayCollector, workers: int, steps: int, m: int) 
         m: number of tasks.
     """
     left = dict.fromkeys(range(workers), steps // CHUNK)
+    free = list(range(workers)) * IN_FLIGHT  # one entry per rollout that may be requested
     start, received = time.perf_counter(), 0
     while received < workers * (steps // CHUNK):
-        for worker in left:
-            while left[worker] and collector.in_flight(worker) < IN_FLIGHT:
+        for worker in free:
+            if left[worker]:
                 collector.request(worker, "policy")
                 left[worker] -= 1
-        received += len(collector.receive(block=True, ordered=False))
+        rollouts = collector.receive(block=True, ordered=False)
+        free = [rollout.worker for rollout in rollouts]
+        received += len(rollouts)
     return received * CHUNK * m / (time.perf_counter() - start)
 
 

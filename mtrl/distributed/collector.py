@@ -38,18 +38,19 @@ class _Request:
 
 @dataclass
 class _Worker:
-    actor: Any
-    incarnation: int
+    actor: Any = None  # once started
+    incarnation: int = 0
     next_sequence: int = 0
     state: dict[str, Any] | None = None
     requests: deque[_Request] = field(default_factory=deque)
 
 
 class RayCollector:
-    """See `mtrl.rl.acting.local.Collector`.
+    """See `mtrl.rl.acting.interfaces.Collector`.
 
     Args:
-        tasks, networks: what each worker needs to act.
+        tasks: names and goals, for each worker.
+        networks: of the policy, for each worker.
         num_workers: actors.
         rollout_steps: T.
         seed: of the run.
@@ -59,7 +60,6 @@ class RayCollector:
         max_restarts: deaths survived over the run.
         interrupt: a blocked wait ends when a signal arrives.
         say: shows a message about a wait that takes long.
-        state: of a run that is resumed.
     """
 
     def __init__(
@@ -76,15 +76,16 @@ class RayCollector:
         max_restarts: int = 20,
         interrupt: Interrupt | None = None,
         say: Callable[[str], None] = to_stderr,
-        state: dict[str, Any] | None = None,
     ) -> None:
         self.num_workers = num_workers
         self.rollout_steps = rollout_steps
         self.restarts = 0
         self.max_restarts = max_restarts
-        self._interrupt, self._say = interrupt or Interrupt(), say
+        self._interrupt = interrupt or Interrupt()
+        self._say = say
         self._cpus = cpus_per_worker
-        self._tasks, self._networks = ray.put(tasks), networks
+        self._tasks = ray.put(tasks)
+        self._networks = networks
         self._options = {
             "seed": seed,
             "num_workers": num_workers,
@@ -93,13 +94,27 @@ class RayCollector:
         }
         self._published: tuple[Any, int] | None = None
         self._orders = 0
-        self._workers = []
-        for i in range(num_workers):
-            incarnation = state["incarnation"] + 1 if state else 0
-            carried = state["workers"][i] if state else None
-            worker = _Worker(self._spawn(i, incarnation, carried), incarnation, state=carried)
-            worker.next_sequence = state["sequences"][i] if state else 0
-            self._workers.append(worker)
+        self._workers = [_Worker() for _ in range(num_workers)]
+
+    def start(self) -> None:
+        """Spawn the actors, and wait until each has built its environments or a signal arrives.
+
+        Raises:
+            WorkersFailedError: a worker could not, and the message holds its traceback; or it took
+                too long.
+        """
+        for index, worker in enumerate(self._workers):
+            worker.actor = self._spawn(index, worker.incarnation, worker.state)
+        patience = Patience(_LIMIT_S, self._say)
+        waiting = [worker.actor.ready.remote() for worker in self._workers]
+        while waiting and self._interrupt.signal is None:
+            ready, waiting = ray.wait(waiting, num_returns=1, timeout=_POLL_S)
+            try:
+                ray.get(ready)
+            except RayError as error:
+                raise WorkersFailedError(f"A rollout worker could not start.\n{error}") from error
+            count, of = len(waiting), len(self._workers)
+            patience.check(f"{count} of {of} rollout workers, which build their environments")
 
     def publish(self, weights: NDArray[np.float32], version: int) -> None:
         """Put the weights into the object store once; requests pass the reference."""
@@ -126,59 +141,44 @@ class RayCollector:
         while any(worker.requests for worker in self._workers):
             if self._interrupt.signal is not None:
                 return []
-            heads = [(i, w) for i, w in enumerate(self._workers) if w.requests]
+            asked = [(i, w) for i, w in enumerate(self._workers) if w.requests]
             if ordered:
-                heads = [min(heads, key=lambda head: head[1].requests[0].order)]
-            answers = [worker.requests[0].answer for _, worker in heads]
+                asked = [min(asked, key=lambda pair: pair[1].requests[0].order)]
+            heads = {worker.requests[0].answer: (i, worker) for i, worker in asked}
+            answers = list(heads)
             timeout = _POLL_S if block else 0
             ready, _ = ray.wait(answers, num_returns=1, timeout=timeout)
             if ready and not ordered:  # take whatever else is there by now
                 ready, _ = ray.wait(answers, num_returns=len(answers), timeout=0)
-            rollouts = [
-                rollout
-                for (i, worker), answer in zip(heads, answers, strict=True)
-                if answer in ready and (rollout := self._take(i, worker)) is not None
-            ]
+            taken = [self._take(*heads[answer]) for answer in ready]
+            rollouts = [rollout for rollout in taken if rollout is not None]
             if rollouts or not block:
                 return rollouts
-            patience.check(f"a rollout of worker {' or '.join(str(i) for i, _ in heads)}")
+            patience.check(f"a rollout of worker {' or '.join(str(i) for i, _ in asked)}")
         return []
 
-    def in_flight(self, worker: int) -> int:
-        """Rollouts asked for and not received."""
-        return len(self._workers[worker].requests)
-
     def state_dict(self) -> dict[str, Any]:
-        """Rollouts in flight are not part of it: their sequence numbers are given out again."""
+        """See the protocol. Rollouts in flight are left out: a resumed run uses their numbers again."""
         return {
             "incarnation": max(worker.incarnation for worker in self._workers),
             "sequences": [w.next_sequence - len(w.requests) for w in self._workers],
             "workers": [worker.state for worker in self._workers],
         }
 
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See the protocol."""
+        rows = zip(self._workers, state["sequences"], state["workers"], strict=True)
+        for worker, sequence, carried in rows:
+            worker.incarnation = state["incarnation"] + 1
+            worker.next_sequence = sequence
+            worker.state = carried
+
     def close(self) -> None:
         """End the actors."""
         for worker in self._workers:
-            ray.kill(worker.actor)
+            if worker.actor is not None:
+                ray.kill(worker.actor)
         self._workers = []
-
-    def wait_until_ready(self) -> None:
-        """Block until every worker has built its environments, or a signal arrives.
-
-        Raises:
-            WorkersFailedError: a worker could not, and the message holds its traceback; or it took
-                too long.
-        """
-        patience = Patience(_LIMIT_S, self._say)
-        waiting = [worker.actor.ready.remote() for worker in self._workers]
-        while waiting and self._interrupt.signal is None:
-            ready, waiting = ray.wait(waiting, num_returns=1, timeout=_POLL_S)
-            try:
-                ray.get(ready)
-            except RayError as error:
-                raise WorkersFailedError(f"A rollout worker could not start.\n{error}") from error
-            count, of = len(waiting), len(self._workers)
-            patience.check(f"{count} of {of} rollout workers, which build their environments")
 
     def _take(self, index: int, worker: _Worker) -> Rollout | None:
         request = worker.requests[0]

@@ -1,4 +1,4 @@
-"""RayEvaluator: evaluates beside training on a worker of its own, and in full on several."""
+"""RayEvaluator: evaluates on one worker beside training, and in full on several workers."""
 
 from __future__ import annotations
 
@@ -32,10 +32,11 @@ class _Shard:
 
 
 class RayEvaluator:
-    """See `mtrl.rl.acting.evaluation.Evaluator`.
+    """See `mtrl.rl.acting.interfaces.Evaluator`.
 
     Args:
-        tasks, networks: what a worker needs to act.
+        tasks: names and goals, for each worker.
+        networks: of the policy, for each worker.
         goals: how many goals a periodic evaluation tries.
         shards: workers that share a full evaluation.
         cpus_per_worker: CPUs that each reserves in a full evaluation; the periodic worker reserves
@@ -55,12 +56,14 @@ class RayEvaluator:
         interrupt: Interrupt | None = None,
         say: Callable[[str], None] = to_stderr,
     ) -> None:
-        self._tasks, self._networks = ray.put(tasks), networks
+        self._tasks = ray.put(tasks)
+        self._networks = networks
         self._num_goals = tasks.num_goals
         self._goals = list(range(min(goals, tasks.num_goals)))
         self._shards = max(1, min(shards, tasks.num_goals))
         self._cpus = cpus_per_worker
-        self._interrupt, self._say = interrupt or Interrupt(), say
+        self._interrupt = interrupt or Interrupt()
+        self._say = say
         self._worker: Any = None
         self._pending: tuple[int, Any] | None = None
 

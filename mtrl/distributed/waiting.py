@@ -29,7 +29,8 @@ class Patience:
     """
 
     def __init__(self, limit_s: float, say: Callable[[str], None]) -> None:
-        self._limit_s, self._say = limit_s, say
+        self._limit_s = limit_s
+        self._say = say
         self._start = self._said = time.monotonic()
 
     def check(self, what: str) -> None:

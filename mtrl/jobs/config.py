@@ -44,7 +44,7 @@ class TrainConfig:
         precision: of the networks' products: `tf32` (GPU only) rounds their inputs to 10 bits; `bf16`
             computes the trunks in it. Parameters, Gramians, methods, losses and optimisers stay in
             float32 or better.
-        cuda_graphs: on a GPU, record updates once and replay them; false runs them call by call.
+        cuda_graphs: on a GPU, capture updates once and replay them; false runs them call by call.
         learner_threads: CPU threads of the learner; 0 leaves torch's own choice.
     """
 

@@ -8,7 +8,7 @@ from typing import Any
 from mtrl.distributed.cluster import check_cluster, ray_session
 from mtrl.envs import load_tasks
 from mtrl.jobs.config import TrainConfig
-from mtrl.jobs.rl import make_evaluator
+from mtrl.jobs.rl_workers import make_evaluator
 from mtrl.rl.acting.policy import flat_weights
 from mtrl.rl.trained_policy import restore_actor
 from mtrl.runs import checkpoint
@@ -31,7 +31,7 @@ def evaluate_run(run: RunDirectory, config: TrainConfig) -> tuple[dict[str, Any]
     """
     path, state = checkpoint.load_latest(run.checkpoints)
     tasks = load_tasks(config.env)
-    weights, version = flat_weights(restore_actor(state)), state["agent"]["updates"]
+    weights, version = flat_weights(restore_actor(state)), state["schedule"]["updates"]
     with contextlib.ExitStack() as stack:
         interrupt = stack.enter_context(Interrupt())
         if config.collect.collector == "ray":

@@ -1,9 +1,8 @@
-"""What `mtrl train` does: check, make a run, build the parts (Ray and workers among them), train."""
+"""What `mtrl train` does: check, make a run, build its parts, train."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +10,20 @@ import torch
 
 from mtrl.balancing import arm_name
 from mtrl.config import Resolved
-from mtrl.distributed.cluster import check_cluster, count_cpus, describe, ray_session
-from mtrl.distributed.waiting import to_stderr
+from mtrl.distributed.cluster import check_cluster, describe, ray_session
 from mtrl.envs import TaskSet, load_tasks
 from mtrl.jobs.checks import refusals, with_weights
 from mtrl.jobs.config import TrainConfig
 from mtrl.jobs.lifecycle import Job, carry_out, create
 from mtrl.jobs.rl_checks import WEIGHTS_KEY, check_initial, check_training
-from mtrl.rl.acting.env_runner import EnvRunner
-from mtrl.rl.acting.interfaces import Collector, Evaluator
-from mtrl.rl.acting.local import LocalCollector, LocalEvaluator
+from mtrl.jobs.rl_workers import make_workers
 from mtrl.rl.baseline import read_baseline
+from mtrl.rl.learning.learner import Learner, cuda_graph_pools
 from mtrl.rl.learning.replay import Replay
 from mtrl.rl.learning.sac import MultiTaskSAC
+from mtrl.rl.parts import Parts
 from mtrl.rl.performance import PerformanceTracker
-from mtrl.rl.schedule import Schedule
+from mtrl.rl.schedule import ResetSchedule, Schedule
 from mtrl.rl.telemetry import PARTS, Telemetry
 from mtrl.rl.trainer import Outcome, Trainer
 from mtrl.runs import checkpoint
@@ -36,6 +34,7 @@ from mtrl.runs.malloc import keep_freed_memory
 from mtrl.runs.metric_log import MetricLog
 from mtrl.runs.naming import find_run
 from mtrl.runs.progress import View
+from mtrl.runs.stopwatch import Stopwatch
 
 
 def new_job(resolved: Resolved[TrainConfig], init_from: str | None = None) -> Job:
@@ -97,17 +96,12 @@ def train(
     if device.type == "cpu":
         keep_freed_memory()
     set_precision(config.precision)
-    agent = _agent(config, tasks, device)
+    clock = Stopwatch()
+    agent = _agent(config, tasks, device, clock)
     if initial is not None:
         agent.load_networks(initial["agent"])
     _announce(config, agent, device, view)
-    log = MetricLog(
-        run.path,
-        tasks.names,
-        tensorboard=config.run.tensorboard,
-        purge_step=state["schedule"]["env_steps"] if state else None,
-        parts=PARTS,
-    )
+    log = MetricLog(run.path, tasks.names, tensorboard=config.run.tensorboard, parts=PARTS)
     uses_ray = config.collect.collector == "ray"
     with contextlib.ExitStack() as stack:
         stack.callback(log.close)
@@ -116,7 +110,7 @@ def train(
             stack.enter_context(ray_session(config.ray))
             interrupt.install()
             check_cluster(config.collect.num_workers, config.ray.cpus_per_worker)
-        collector, evaluator = _workers(config, tasks, interrupt, view.message, state)
+        collector, evaluator = make_workers(config, tasks, interrupt, view.message)
         stack.callback(collector.close)
         stack.callback(evaluator.close)
         schedule = Schedule(config.schedule, config.collect.rollout_env_steps(len(tasks)))
@@ -127,32 +121,42 @@ def train(
             view=view,
             schedule=schedule,
             performance=performance,
+            clock=clock,
             config=config.run,
             method=config.method,
             num_workers=config.collect.num_workers,
         )
-        trainer = Trainer(
+        replay = _replay(config, tasks, device)
+        learner = Learner(
+            agent,
+            replay,
+            baseline=performance.baseline,
+            new_pool=cuda_graph_pools(agent, replay) if config.cuda_graphs else None,
+            clock=clock,
+        )
+        parts = Parts(
             tasks=tasks,
-            agent=agent,
-            replay=_replay(config, tasks, device),
+            learner=learner,
             schedule=schedule,
+            resets=ResetSchedule(config.sac.resets, schedule.total_env_steps),
             performance=performance,
             collector=collector,
             evaluator=evaluator,
-            run=run,
+            directory=run,
             telemetry=telemetry,
             interrupt=interrupt,
-            config=config.run,
-            evaluation=config.evaluation,
-            in_flight=config.collect.in_flight,
-            cuda_graphs=config.cuda_graphs,
+            clock=clock,
         )
         if state is not None:
-            trainer.load_state_dict(state)
+            parts.load_state_dict(state)
+        collector.start()
+        trainer = Trainer(parts, config.run, config.evaluation, in_flight=config.collect.in_flight)
         return trainer.run()
 
 
-def _agent(config: TrainConfig, tasks: TaskSet, device: torch.device) -> MultiTaskSAC:
+def _agent(
+    config: TrainConfig, tasks: TaskSet, device: torch.device, clock: Stopwatch
+) -> MultiTaskSAC:
     return MultiTaskSAC(
         len(tasks),
         tasks.obs_dim,
@@ -165,6 +169,7 @@ def _agent(config: TrainConfig, tasks: TaskSet, device: torch.device) -> MultiTa
         device=device,
         precision=config.precision,
         seed=config.seed,
+        clock=clock,
     )
 
 
@@ -199,82 +204,6 @@ def _replay(config: TrainConfig, tasks: TaskSet, device: torch.device) -> Replay
         n_step=config.sac.n_step,
         device=device,
         seed=config.seed + 2,
-    )
-
-
-def _workers(
-    config: TrainConfig,
-    tasks: TaskSet,
-    interrupt: Interrupt,
-    say: Callable[[str], None],
-    state: dict[str, Any] | None,
-) -> tuple[Collector, Evaluator]:
-    saved = state["collector"] if state else None
-    collect = config.collect
-    options: dict[str, Any] = {
-        "seed": config.seed,
-        "num_workers": collect.num_workers,
-        "envs_per_task": collect.envs_per_task,
-        "reward_normalization": config.env.reward_normalization,
-    }
-    if collect.collector == "ray":
-        from mtrl.distributed.collector import RayCollector
-
-        collector = RayCollector(
-            tasks,
-            config.networks,
-            rollout_steps=collect.rollout_steps,
-            cpus_per_worker=config.ray.cpus_per_worker,
-            max_restarts=collect.max_restarts,
-            interrupt=interrupt,
-            say=say,
-            state=saved,
-            **options,
-        )
-        collector.wait_until_ready()
-        return collector, make_evaluator(config, tasks, interrupt, say)
-
-    from mtrl.rl.acting.policy import acting_policy
-
-    def make_runner(worker: int, incarnation: int) -> EnvRunner:
-        policy = acting_policy(tasks, config.networks, collect.envs_per_task)
-        return EnvRunner(tasks, policy, worker=worker, incarnation=incarnation, **options)
-
-    local = LocalCollector(make_runner, collect.num_workers, collect.rollout_steps, saved)
-    return local, make_evaluator(config, tasks, interrupt, say)
-
-
-def make_evaluator(
-    config: TrainConfig,
-    tasks: TaskSet,
-    interrupt: Interrupt,
-    say: Callable[[str], None] = to_stderr,
-) -> Evaluator:
-    """What evaluates a policy: in this process, or on the CPUs of a Ray that runs already.
-
-    Args:
-        config: of the run.
-        tasks: in the order of the networks' heads.
-        interrupt: the signals received.
-        say: shows a message.
-    """
-    goals = config.evaluation.goals
-    if config.collect.collector == "local":
-        from mtrl.rl.acting.policy import acting_policy
-
-        return LocalEvaluator(tasks, acting_policy(tasks, config.networks), goals)
-    from mtrl.distributed.evaluator import RayEvaluator
-
-    # The learner rests during a full evaluation, so its core can evaluate too.
-    shards = int(count_cpus() / config.ray.cpus_per_worker)
-    return RayEvaluator(
-        tasks,
-        config.networks,
-        goals=goals,
-        shards=shards,
-        cpus_per_worker=config.ray.cpus_per_worker,
-        interrupt=interrupt,
-        say=say,
     )
 
 

@@ -12,7 +12,7 @@ from mtrl.jobs.checks import check_method, with_weights
 from mtrl.jobs.config import TrainConfig
 from mtrl.networks import check_architecture
 from mtrl.rl.baseline import read_baseline
-from mtrl.rl.learning.sac import actor_method
+from mtrl.rl.learning.builders import actor_method
 from mtrl.runs.device import check_device, check_precision, pick_device
 
 WEIGHTS_KEY = "balance/weight/critic"

@@ -22,6 +22,7 @@ from mtrl.runs.interrupt import Interrupt
 from mtrl.runs.metric_log import MetricLog
 from mtrl.runs.progress import View
 from mtrl.supervised.baselines import read_baseline, write_baseline
+from mtrl.supervised.epoch_telemetry import EpochTelemetry
 from mtrl.supervised.epoch_trainer import EpochTrainer, Outcome
 from mtrl.supervised.model_learner import ModelLearner
 from mtrl.supervised.problem import SPLITS, Problem
@@ -132,7 +133,6 @@ def train(
         run.path,
         [task.name for task in problem.tasks],
         tensorboard=config.run.tensorboard,
-        purge_step=state["trainer"]["updates"] if state else None,
         clock="updates",
     )
     with contextlib.closing(log):
@@ -143,12 +143,10 @@ def train(
             data=data,
             baseline=baseline,
             run=run,
-            log=log,
-            view=view,
+            telemetry=EpochTelemetry(run, log, view, copies=len(learners), method=config.method),
             interrupt=interrupt,
             config=config.run,
             seed=config.seed,
-            title=config.method,
         )
         if state is not None:
             trainer.load_state_dict(state)

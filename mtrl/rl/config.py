@@ -212,7 +212,7 @@ class RunConfig:
         directory: where run directories are made.
         log_interval_s: seconds between two records of `timing.jsonl` and of the terminal.
         log_interval_updates: updates between two records of `metrics.jsonl`.
-        record_interval_updates: updates between two that are examined closely: measures of conflict in
+        diagnostics_interval_updates: updates between two with diagnostics: measures of conflict in
             the log, Gramians in `gramians.bin`; 0 is never.
         checkpoint_interval_env_steps: steps between checkpoints; 0 sets no such interval.
         checkpoint_interval_s: wall time between checkpoints in seconds, beside the steps: whichever
@@ -225,7 +225,7 @@ class RunConfig:
     directory: str = "runs"
     log_interval_s: Positive = 10.0
     log_interval_updates: Annotated[int, Ge(1)] = 500
-    record_interval_updates: Annotated[int, Ge(0)] = 100
+    diagnostics_interval_updates: Annotated[int, Ge(0)] = 100
     checkpoint_interval_env_steps: Annotated[int, Ge(0)] = 1_000_000
     checkpoint_interval_s: Annotated[float, Ge(0)] = 300.0
     keep_checkpoints: Annotated[int, Ge(1)] = 2

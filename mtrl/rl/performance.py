@@ -94,6 +94,10 @@ class PerformanceTracker:
         smoothing: see :func:`mtrl.rl.success_rate.success_rates`.
         min_episodes: with fewer, nothing is said of a task.
         baseline: single-task success rates B, `[m]`; None compares with 1.
+
+    Attributes:
+        episodes: training episodes so far, all of them.
+        diverged: those of them that diverged.
     """
 
     def __init__(
@@ -110,6 +114,8 @@ class PerformanceTracker:
         self.smoothing: Smoothing = smoothing
         self.min_episodes = min_episodes
         self.baseline = baseline
+        self.episodes = 0
+        self.diverged = 0
         training = max(window, round_env_steps)
         self._episodes = Window(num_tasks, training)
         self._returns = Window(num_tasks, training)
@@ -118,14 +124,16 @@ class PerformanceTracker:
         self._read = {"training": self._episodes, "evaluation": self._evaluations}[source]
         self._since = 0  # the first policy version that counts
 
-    def episode_ended(self, task: int, episode: Episode, env_steps: int) -> None:
-        """Count a finished training episode."""
+    def on_episode(self, task: int, episode: Episode, env_steps: int) -> None:
+        """Take a finished training episode."""
+        self.episodes += 1
+        self.diverged += episode.diverged
         if episode.partial or episode.diverged or episode.policy_version < self._since:
             return
         self._episodes.add(task, episode.success, env_steps)
         self._returns.add(task, episode.total_reward, env_steps)
 
-    def evaluated(self, evaluation: Evaluation, env_steps: int) -> None:
+    def on_evaluation(self, evaluation: Evaluation, env_steps: int) -> None:
         """Count the episodes of an evaluation of the policy at `env_steps`."""
         if evaluation.policy_version < self._since:
             return
@@ -133,7 +141,7 @@ class PerformanceTracker:
             for success in row:
                 self._evaluations.add(task, success, env_steps)
 
-    def networks_reset(self, policy_version: int) -> None:
+    def on_reset(self, policy_version: int) -> None:
         """Forget everything: from `policy_version` on, new networks act."""
         for window in (self._episodes, self._returns, self._evaluations):
             window.clear()
@@ -175,8 +183,9 @@ class PerformanceTracker:
         return upload(torch.tensor(self.rates(), dtype=torch.float32), torch.device(device))
 
     def state_dict(self) -> dict[str, Any]:
-        """The windows, and from which policy on episodes count."""
+        """The counts, the windows, and from which policy on episodes count."""
         return {
+            "counts": {"episodes": self.episodes, "diverged": self.diverged},
             "episodes": self._episodes.state_dict(),
             "returns": self._returns.state_dict(),
             "evaluations": self._evaluations.state_dict(),
@@ -185,6 +194,8 @@ class PerformanceTracker:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore :meth:`state_dict`."""
+        self.episodes = state["counts"]["episodes"]
+        self.diverged = state["counts"]["diverged"]
         self._episodes.load_state_dict(state["episodes"])
         self._returns.load_state_dict(state["returns"])
         self._evaluations.load_state_dict(state["evaluations"])

@@ -1,4 +1,4 @@
-"""Keeps updates and environment steps at the configured ratio, whichever side is slower."""
+"""When what is due: updates, rollouts, resets of the networks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from mtrl.rl.config import ScheduleConfig
 
 
 class Schedule:
-    """Counters of a run and what they allow next.
+    """The counters of a run, and what they allow next.
+
+    It owns the one count of updates: the trainer raises it, and everything else reads it.
 
     `updates = updates_per_env_step * (env_steps - warm-up)` is held from both sides: an update is due
     only once its data has arrived, and (in `async` mode) a rollout is requested only while collection
@@ -25,8 +27,11 @@ class Schedule:
         rollout_env_steps: environment steps in one rollout of one worker.
 
     Attributes:
-        env_steps: received. updates: done. requested_env_steps: received or in flight.
+        env_steps: received.
+        updates: done.
+        requested_env_steps: received or in flight.
         extra_updates: granted on top of the ratio, after resets.
+        in_flight: rollouts requested and not received, over all workers.
     """
 
     def __init__(self, config: ScheduleConfig, rollout_env_steps: int) -> None:
@@ -36,6 +41,7 @@ class Schedule:
         self.requested_env_steps = 0
         self.updates = 0
         self.extra_updates = 0
+        self.in_flight = 0
         self._acting: dict[int, deque[float]] = defaultdict(deque)  # policies in use, by worker
 
     @property
@@ -77,25 +83,34 @@ class Schedule:
         """How the next rollout acts: `uniform` during warm-up, then `policy`."""
         return "uniform" if self.requested_env_steps < self.config.warmup else "policy"
 
-    def requested(self, worker: int, version: int, explore: str) -> None:
-        """A worker was asked for a rollout with the policy of `version` updates."""
-        self.requested_env_steps += self.rollout_env_steps
-        self._acting[worker].append(math.inf if explore == "uniform" else version)
-
-    def received(self, worker: int, env_steps: int) -> None:
-        """A worker's oldest request was answered."""
-        self.env_steps += env_steps
-        self._acting[worker].popleft()
-
-    def may_request(self, in_flight: int) -> bool:
-        """Whether another rollout may be requested now.
+    def on_request(self, worker: int, version: int, explore: str) -> None:
+        """Count a request for a rollout.
 
         Args:
-            in_flight: rollouts requested and not received, over all workers.
+            worker: that was asked.
+            version: of the policy that it acts with: the updates that made it.
+            explore: `uniform` or `policy`.
         """
+        self.requested_env_steps += self.rollout_env_steps
+        self.in_flight += 1
+        self._acting[worker].append(math.inf if explore == "uniform" else version)
+
+    def on_rollout(self, worker: int, env_steps: int) -> None:
+        """Count the answer to a worker's oldest request."""
+        self.env_steps += env_steps
+        self.in_flight -= 1
+        self._acting[worker].popleft()
+
+    def on_update(self) -> None:
+        """Count an update."""
+        self.updates += 1
+
+    @property
+    def may_request(self) -> bool:
+        """Whether another rollout may be requested now."""
         if self.requested_env_steps >= self.total_env_steps:
             return False
-        if self.config.mode == "sync" or in_flight == 0:
+        if self.config.mode == "sync" or self.in_flight == 0:
             return True
         paid = self.config.warmup + self.updates / self.config.updates_per_env_step
         return self.requested_env_steps <= paid + self.config.slack_env_steps
@@ -113,3 +128,37 @@ class Schedule:
         self.env_steps = self.requested_env_steps = state["env_steps"]
         self.updates = state["updates"]
         self.extra_updates = state["extra_updates"]
+
+
+class ResetSchedule:
+    """When all networks are initialised anew: at even distances over the run.
+
+    Args:
+        resets: of the whole run.
+        total_env_steps: of the whole run.
+
+    Attributes:
+        done: resets so far.
+    """
+
+    def __init__(self, resets: int, total_env_steps: int) -> None:
+        self.resets = resets
+        self.total_env_steps = total_env_steps
+        self.done = 0
+
+    def due(self, env_steps: int) -> bool:
+        """Whether the next reset is due after so many environment steps."""
+        at = self.total_env_steps * (self.done + 1) / (self.resets + 1)
+        return self.done < self.resets and env_steps >= at
+
+    def on_reset(self) -> None:
+        """Count a reset."""
+        self.done += 1
+
+    def state_dict(self) -> dict[str, int]:
+        """The count."""
+        return {"done": self.done}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Restore :meth:`state_dict`."""
+        self.done = state["done"]

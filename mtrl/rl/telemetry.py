@@ -1,15 +1,15 @@
-"""What a training loop tells the world: logs, status, live view, where the time goes."""
+"""Logs, status and live view of a training loop. Nothing here decides what the loop does."""
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
 from mtrl.rl.config import RunConfig
+from mtrl.rl.learning.sac import Update
 from mtrl.rl.performance import PerformanceTracker
 from mtrl.rl.schedule import Schedule
 from mtrl.rl.time_budget import bottleneck, budget_line, time_shares
@@ -17,6 +17,7 @@ from mtrl.runs.directory import RunDirectory
 from mtrl.runs.gramian_log import GramianLog
 from mtrl.runs.metric_log import MetricLog
 from mtrl.runs.progress import Column, Progress, View, mean_known
+from mtrl.runs.stopwatch import Stopwatch
 
 PARTS = ("critic", "actor")  # with a balancer each
 _SAMPLED_EVERY = 10  # updates between two that enter the log's averages
@@ -28,15 +29,15 @@ class Telemetry:
     """Writes `metrics.jsonl`, `timing.jsonl` and `status.json`, and feeds the live view.
 
     Args:
-        run, log, view: where things go.
-        schedule, performance: read, never changed.
+        run: takes the status.
+        log: takes metrics and times.
+        view: shows progress.
+        schedule: read, never changed.
+        performance: read, never changed.
+        clock: the seconds of all parts are taken from it at each record of times.
         config: intervals.
         method: shown.
         num_workers: that collect.
-
-    Attributes:
-        counts: episodes, diverged episodes and network resets so far.
-        wall_s: wall time of earlier parts of a resumed run.
     """
 
     def __init__(
@@ -47,17 +48,22 @@ class Telemetry:
         view: View,
         schedule: Schedule,
         performance: PerformanceTracker,
+        clock: Stopwatch,
         config: RunConfig,
         method: str,
         num_workers: int,
     ) -> None:
-        self.run, self.log, self.view = run, log, view
+        self.run = run
+        self.log = log
+        self.view = view
         self.gramians = GramianLog(run.path, log.task_names, parts=PARTS)
-        self.schedule, self.performance = schedule, performance
-        self.config, self.method, self.num_workers = config, method, num_workers
-        self.counts = {"episodes": 0, "diverged": 0, "resets": 0}
-        self.wall_s = 0.0
-        self._seconds: dict[str, float] = {}
+        self.schedule = schedule
+        self.performance = performance
+        self.config = config
+        self.method = method
+        self.num_workers = num_workers
+        self._clock = clock
+        self._earlier_s = 0.0  # wall time of earlier parts of a resumed run
         self._lags: list[int] = []
         self._weights = [float("nan")] * len(log.task_names)
         self._rates = (0.0, 0.0)  # env steps and updates per second
@@ -66,43 +72,52 @@ class Telemetry:
         self.start()
 
     def start(self) -> None:
-        """The clocks begin now."""
+        """Measure rates and wall time from now on."""
         self._start = time.perf_counter()
         self._mark = (self._start, self.schedule.env_steps, self.schedule.updates)
+        self._clock.take()
 
     @property
     def elapsed(self) -> float:
         """Seconds of the run, those before a resume included."""
-        return self.wall_s + time.perf_counter() - self._start
+        return self._earlier_s + time.perf_counter() - self._start
 
     def counters(self) -> dict[str, int]:
         """What every record carries."""
         return {
             "env_steps": self.schedule.env_steps,
             "updates": self.schedule.updates,
-            "episodes": self.counts["episodes"],
+            "episodes": self.performance.episodes,
         }
 
-    @contextlib.contextmanager
-    def timed(self, part: str) -> Iterator[None]:
-        """Count the wall time of a part of the loop."""
-        start = time.perf_counter()
-        yield
-        self.add_seconds(part, time.perf_counter() - start)
+    def state_dict(self) -> dict[str, Any]:
+        """The log, and the wall time so far."""
+        return {"log": self.log.state_dict(), "wall_s": self.elapsed}
 
-    def add_seconds(self, part: str, seconds: float) -> None:
-        """Count time that was measured elsewhere."""
-        self._seconds[part] = self._seconds.get(part, 0.0) + seconds
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore :meth:`state_dict`; the schedule is restored before."""
+        self.log.load_state_dict(state["log"])
+        self._earlier_s = state["wall_s"]
+        self.gramians.truncate(self.schedule.updates)
 
-    def lagged(self, updates: int) -> None:
-        """A rollout came in whose policy is so many updates old."""
-        self._lags.append(updates)
+    def on_rollout(self, policy_version: int) -> None:
+        """Take the version of the policy that a rollout was collected with; -1 is none."""
+        if policy_version >= 0:
+            self._lags.append(self.schedule.updates - policy_version)
 
-    def learned(self, metrics: Mapping[str, Tensor], *, recorded: bool) -> None:
-        """Take the metrics of an update; those of a recorded one always. Write when one is due."""
+    def on_update(self, update: Update, performance: Tensor, *, diagnosed: bool) -> None:
+        """Take what an update found, and write a record when one is due.
+
+        Args:
+            update: a sample of all updates enters the averages, and all with diagnostics do.
+            performance: `[m]`, which the methods have read.
+            diagnosed: whether its Gramians are to be kept.
+        """
+        if diagnosed:
+            self._add_gramians(update, performance)
         # Counted from the first update, so that those of a less frequent actor are met.
-        if recorded or (self.schedule.updates - 1) % _SAMPLED_EVERY == 0:
-            self.log.add(metrics)
+        if diagnosed or (self.schedule.updates - 1) % _SAMPLED_EVERY == 0:
+            self.log.add(update.metrics)
         if self.schedule.updates % self.config.log_interval_updates == 0:
             self._write_metrics()
 
@@ -118,12 +133,22 @@ class Telemetry:
             self._shown = now
             self.view.update(self._progress())
 
+    def _add_gramians(self, update: Update, performance: Tensor) -> None:
+        for part, step in update.steps.items():
+            if step.gramian is not None:
+                self.gramians.add(
+                    part,
+                    self.schedule.updates,
+                    self.schedule.env_steps,
+                    step.gramian,
+                    step.weights,
+                    performance,
+                )
+
     def _write_metrics(self) -> None:
         values: dict[str, Any] = {}
         for name, value in self.log.means().items():
-            key = _log_name(*name.split("/", 1)) if "/" in name else None
-            if key is not None:
-                values[key] = value
+            values[_log_name(*name.split("/", 1))] = value
         weights = values.get("balance/weight/critic")
         if isinstance(weights, list):
             self._weights = weights
@@ -135,7 +160,7 @@ class Telemetry:
         values["performance/standard_error"] = self.performance.standard_errors()
         values["performance/count"] = self.performance.counts()
         values["performance/age"] = self.performance.ages(self.schedule.env_steps)
-        values["system/diverged_episodes"] = self.counts["diverged"]
+        values["system/diverged_episodes"] = self.performance.diverged
         self.log.write(self.counters(), values)
 
     def _write_timing(self, now: float, restarts: int) -> None:
@@ -143,7 +168,7 @@ class Telemetry:
         span = now - then
         steps_done, updates_done = self.schedule.env_steps, self.schedule.updates
         self._rates = ((steps_done - env_steps) / span, (updates_done - updates) / span)
-        shares = time_shares(self._seconds, span, self.num_workers)
+        shares = time_shares(self._clock.take(), span, self.num_workers)
         self._budget, self._bottleneck = budget_line(shares), bottleneck(shares)
         self.log.write_timing(
             self.counters(),
@@ -158,7 +183,7 @@ class Telemetry:
                 **{f"time/{part}": share for part, share in shares.items()},
             },
         )
-        self._seconds, self._lags = {}, []
+        self._lags = []
         self._mark = (now, steps_done, updates_done)
 
     def _progress(self) -> Progress:
@@ -186,10 +211,8 @@ class Telemetry:
         )
 
 
-def _log_name(part: str, fact: str) -> str | None:
+def _log_name(part: str, fact: str) -> str:
     """`critic/weights` of an update becomes `balance/weight/critic` in the log."""
-    if fact == "finite":
-        return None
     if fact == "losses":
         return f"losses/{part}"
     if fact in ("q", "entropy", "alpha"):

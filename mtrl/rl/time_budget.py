@@ -9,7 +9,7 @@ LEARNER = {
     "ingest": "taking in rollouts (longer rollouts help)",
     "sampling": "replay sampling (smaller batches help)",
     "gradients": "task gradients (a GPU, smaller networks or smaller batches help)",
-    "recorded": "replayed updates (smaller networks or smaller batches help)",
+    "replayed": "replayed updates (smaller networks or smaller batches help)",
     "balancing": "the balancing method (larger batches, or a method that needs less, help)",
     "optimiser": "optimisers and target networks (smaller networks help)",
     "publish": "publishing weights (a longer schedule.publish_interval helps)",
@@ -17,7 +17,6 @@ LEARNER = {
     "checkpoint": "checkpoints (a longer interval or a faster disk help)",
 }
 """Parts of the learner's time, and what to do where one is the largest."""
-INSIDE = ("sampling", "recorded", "balancing", "optimiser")  # parts of `learning`
 WORKERS = ("simulation", "policy", "reset")
 
 
@@ -25,21 +24,18 @@ def time_shares(seconds: Mapping[str, float], span: float, num_workers: int) -> 
     """Shares of a span of wall time.
 
     Args:
-        seconds: spent in each part of the learner's loop, `learning` among them; those of
-            workers, summed over all, as `worker_...`.
+        seconds: spent in each part of the learner's loop; those of workers, summed over all, as
+            `worker_...`.
         span: seconds in all.
         num_workers: workers beside the learner.
 
     Returns:
-        The learner's parts, with `gradients` as what is left of `learning`; `worker_...` as shares of
-        one worker's time, with `worker_idle` for the rest of it.
+        The learner's parts as shares of the span, and `worker_...` as shares of one worker's time, with
+        `worker_idle` for the rest of it.
     """
-    spent = dict(seconds)
-    inside = sum(spent.get(part, 0.0) for part in INSIDE)
-    spent["gradients"] = max(0.0, spent.pop("learning", 0.0) - inside)
-    shares = {part: spent.get(part, 0.0) / span for part in LEARNER}
+    shares = {part: seconds.get(part, 0.0) / span for part in LEARNER}
     for part in WORKERS:
-        shares[f"worker_{part}"] = spent.get(f"worker_{part}", 0.0) / (span * num_workers)
+        shares[f"worker_{part}"] = seconds.get(f"worker_{part}", 0.0) / (span * num_workers)
     busy = sum(shares[f"worker_{part}"] for part in WORKERS)
     shares["worker_idle"] = max(0.0, 1.0 - busy)
     return shares

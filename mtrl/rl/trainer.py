@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import math
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from collections import deque
+from dataclasses import dataclass
+from typing import Literal
 
-from torch import Tensor
-
-from mtrl.envs import TaskSet
 from mtrl.rl.acting.evaluation import Evaluation
 from mtrl.rl.acting.fragment import Rollout
-from mtrl.rl.acting.interfaces import Collector, Evaluator
 from mtrl.rl.acting.policy import flat_weights
 from mtrl.rl.config import EvaluationConfig, RunConfig
-from mtrl.rl.learning.learner import Learner, cuda_tapes
-from mtrl.rl.learning.replay import Batch, Replay
-from mtrl.rl.learning.sac import MultiTaskSAC
+from mtrl.rl.learning.replay import Batch
 from mtrl.rl.learning.weight_sync import WeightSync
-from mtrl.rl.performance import PerformanceTracker
-from mtrl.rl.schedule import Schedule
-from mtrl.rl.telemetry import Telemetry
+from mtrl.rl.parts import Parts
 from mtrl.runs import checkpoint
-from mtrl.runs.directory import RunDirectory
-from mtrl.runs.interrupt import Interrupt
 from mtrl.runs.nan_guard import TrainingError
 from mtrl.runs.saving import Saving
 
@@ -42,81 +33,44 @@ class Trainer:
     """Collect, learn, publish, evaluate, log and save, until the schedule is done.
 
     Everything that does work is passed in, so that the same loop runs in one process or on a cluster.
+    To go on with a run, call `parts.load_state_dict` before :meth:`run`.
+
+    Args:
+        parts: what does the work; the collector has started.
+        config: of the run directory.
+        evaluation: when to evaluate.
+        in_flight: rollouts requested ahead from each worker.
     """
 
     def __init__(
-        self,
-        *,
-        tasks: TaskSet,
-        agent: MultiTaskSAC,
-        replay: Replay,
-        schedule: Schedule,
-        performance: PerformanceTracker,
-        collector: Collector,
-        evaluator: Evaluator,
-        run: RunDirectory,
-        telemetry: Telemetry,
-        interrupt: Interrupt,
-        config: RunConfig,
-        evaluation: EvaluationConfig,
-        in_flight: int = 2,
-        cuda_graphs: bool = True,
+        self, parts: Parts, config: RunConfig, evaluation: EvaluationConfig, *, in_flight: int = 2
     ) -> None:
-        self.tasks, self.agent, self.replay = tasks, agent, replay
-        self.updates = Learner(
-            agent,
-            replay,
-            baseline=performance.baseline,
-            tapes=cuda_tapes(agent, replay) if cuda_graphs else None,
-        )
-        self.export = WeightSync(agent.actor)
-        self.schedule, self.performance = schedule, performance
-        self.collector, self.evaluator = collector, evaluator
-        self.directory, self.telemetry, self.interrupt = run, telemetry, interrupt
-        self.config, self.evaluation, self.in_flight = config, evaluation, in_flight
-        self.sync = schedule.config.mode == "sync"
-        self.scaled = False
-        self._published = self._acting = -1  # versions: the last on its way, the last given out
-        self._writer = checkpoint.Writer(run.checkpoints, keep=config.keep_checkpoints)
+        self.parts = parts
+        self.config = config
+        self.evaluation = evaluation
+        self.tasks = parts.tasks
+        self.learner = parts.learner
+        self.agent = parts.learner.agent
+        self.replay = parts.learner.replay
+        self.schedule = parts.schedule
+        self.resets = parts.resets
+        self.performance = parts.performance
+        self.collector = parts.collector
+        self.evaluator = parts.evaluator
+        self.directory = parts.directory
+        self.telemetry = parts.telemetry
+        self.interrupt = parts.interrupt
+        self.clock = parts.clock
+        self.sync = parts.schedule.config.mode == "sync"
+        self._weights = WeightSync(self.agent.actor)
+        self._published = -1  # version of the last policy on its way to the workers
+        self._acting = -1  # version of the last policy that the workers have
+        # One entry for each rollout that a worker may be asked for now, in the order of asking.
+        self._free = deque(list(range(self.collector.num_workers)) * in_flight)
+        self._writer = checkpoint.Writer(self.directory.checkpoints, keep=config.keep_checkpoints)
         self._saving = Saving(config.checkpoint_interval_s)
-        self._next_checkpoint = self._next_evaluation = math.inf
-
-    # The state of a run besides what its parts hold themselves.
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that a checkpoint holds."""
-        return {
-            "agent": self.agent.state_dict(),
-            "replay": self.replay.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "performance": self.performance.state_dict(),
-            "log": self.telemetry.log.state_dict(),
-            "collector": self.collector.state_dict(),
-            "policy": {  # what `load_policy` needs to build the actor
-                "tasks": self.tasks.names,
-                "obs_dim": self.tasks.obs_dim,
-                "action_dim": self.tasks.action_dim,
-                "networks": asdict(self.agent.networks),
-            },
-            "trainer": {
-                "counts": self.telemetry.counts,
-                "scaled": self.scaled,
-                "wall_s": self.telemetry.elapsed,
-            },
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from :meth:`state_dict`; the collector is built from its own by the caller."""
-        self.agent.load_state_dict(state["agent"])
-        self.replay.load_state_dict(state["replay"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.performance.load_state_dict(state["performance"])
-        self.telemetry.log.load_state_dict(state["log"])
-        self.telemetry.counts = dict(state["trainer"]["counts"])
-        self.scaled = state["trainer"]["scaled"]
-        self.telemetry.wall_s = state["trainer"]["wall_s"]
-        self.telemetry.gramians.truncate(self.schedule.updates)
-        self.updates.forget()
+        self._next_checkpoint = math.inf
+        self._next_evaluation = math.inf
 
     def run(self) -> Outcome:
         """Train to the end, or until a signal asks to stop.
@@ -136,7 +90,7 @@ class Trainer:
 
     def _loop(self) -> None:
         self.telemetry.start()
-        self._saving.saved()
+        self._saving.on_save()
         self._next_checkpoint = self._next(self.config.checkpoint_interval_env_steps)
         self._next_evaluation = self._next(self.evaluation.interval_env_steps)
         self._publish()
@@ -149,131 +103,108 @@ class Trainer:
             self._evaluate()
             self.telemetry.report(self.collector.restarts)
             due = self.schedule.env_steps >= self._next_checkpoint or self._saving.overdue
-            if due and not self.schedule.done:  # the end has a checkpoint of its own
+            if due and not self.schedule.done:  # `run` saves at the end
                 self._save()
 
     # One turn of the loop.
 
     def _collect(self) -> None:
-        with self.telemetry.timed("waiting"):
+        with self.clock("waiting"):
             rollouts = self.collector.receive(
                 block=self.schedule.updates_due == 0, ordered=self.sync
             )
-        with self.telemetry.timed("ingest"):
+        with self.clock("ingest"):
             for rollout in rollouts:
                 with self._saving.changing():
                     self._ingest(rollout)
 
     def _ingest(self, rollout: Rollout) -> None:
-        self.schedule.received(rollout.worker, rollout.env_steps)
+        self._free.append(rollout.worker)
+        self.schedule.on_rollout(rollout.worker, rollout.env_steps)
         for fragment in rollout.fragments:
             self.replay.add(fragment)
             if fragment.episode is not None:
-                self.telemetry.counts["episodes"] += 1
-                self.telemetry.counts["diverged"] += fragment.episode.diverged
-                self.performance.episode_ended(
+                self.performance.on_episode(
                     fragment.task, fragment.episode, self.schedule.env_steps
                 )
-        for part, spent in rollout.seconds.items():
-            self.telemetry.add_seconds(f"worker_{part}", spent)
-        if rollout.policy_version >= 0:
-            self.telemetry.lagged(self.schedule.updates - rollout.policy_version)
+        for part, seconds in rollout.seconds.items():
+            self.clock.add(f"worker_{part}", seconds)
+        self.telemetry.on_rollout(rollout.policy_version)
 
     def _learn(self) -> None:
         due = self.schedule.updates_due
         if due == 0:
             return
         with self._saving.changing():
-            self._prepare_networks()
+            self._prepare()
         burst = due if self.sync else min(due, self.schedule.config.publish_interval)
         for _ in range(burst):
-            with self.telemetry.timed("learning"), self._saving.changing():
+            with self.clock("gradients"), self._saving.changing():
                 self._update()
             if self.interrupt.signal is not None:
                 break
             if self._saving.overdue:  # a burst can be long
                 self._save()
-        for part, spent in self.updates.take_seconds().items():
-            self.telemetry.add_seconds(part, spent)
 
-    def _update(self) -> None:
-        every = self.config.record_interval_updates
-        record = every > 0 and self.schedule.updates % every == 0
-        metrics, batch = self.updates(record=record)
-        self.schedule.updates += 1
-        if record:
-            self._record(metrics)
-        self._watch(batch)
-        self.telemetry.learned(metrics, recorded=record)
-
-    def _record(self, metrics: dict[str, Tensor]) -> None:
-        for part, balancer in self.agent.balancers.items():
-            if f"{part}/losses" in metrics and balancer.gramian is not None:
-                self.telemetry.gramians.add(
-                    part,
-                    self.schedule.updates,
-                    self.schedule.env_steps,
-                    balancer.gramian,
-                    metrics.get(f"{part}/weights"),
-                    self.updates.performance,
-                )
-
-    def _prepare_networks(self) -> None:
-        """What is due before updates: reward scales, a reset, what methods read of performance."""
-        if not self.scaled:
+    def _prepare(self) -> None:
+        """Do what is due before updates: reward scales, a reset, the performance that methods read."""
+        if self.schedule.updates == 0:
             self._check_data()
             self.agent.set_reward_scale(self.replay.reward_means())
-            self.scaled = True
-        resets = self.agent.config.resets
-        if self.telemetry.counts["resets"] < resets:
-            due_at = (
-                self.schedule.total_env_steps * (self.telemetry.counts["resets"] + 1) / (resets + 1)
-            )
-            if self.schedule.env_steps >= due_at:
-                self.agent.reset_networks()
-                self.performance.networks_reset(self.schedule.updates)
-                self.agent.set_reward_scale(self.replay.reward_means())
-                self.schedule.extra_updates += self.agent.config.updates_after_reset
-                self.telemetry.counts["resets"] += 1
-        self.updates.set_performance(self.performance.tensor(self.agent.device))
+        if self.resets.due(self.schedule.env_steps):
+            self.agent.reset_networks()
+            self.agent.set_reward_scale(self.replay.reward_means())
+            self.performance.on_reset(self.schedule.updates)
+            self.schedule.extra_updates += self.agent.config.updates_after_reset
+            self.resets.on_reset()
+        self.learner.set_performance(self.performance.tensor(self.agent.device))
+
+    def _update(self) -> None:
+        every = self.config.diagnostics_interval_updates
+        diagnose = every > 0 and self.schedule.updates % every == 0
+        update, batch = self.learner.update(self.schedule.updates, diagnose=diagnose)
+        self.schedule.on_update()
+        problem = self.learner.guard.problem(
+            now=self.schedule.updates % self.config.log_interval_updates == 0
+        )
+        if problem is not None:
+            self._fail(problem, batch)
+        self.telemetry.on_update(update, self.learner.performance, diagnosed=diagnose)
 
     def _check_data(self) -> None:
-        """Whether there is something to learn from, for every task; rings never get empty again."""
+        """Refuse a task without transitions. Once filled, a ring stays filled."""
         tasks = zip(self.tasks.names, self.replay.sizes, strict=True)
         missing = [name for name, size in tasks if size == 0]
         if missing:
             raise TrainingError(
                 f"Every task should have transitions before the first update. Found none of"
                 f" {', '.join(missing)} after {self.schedule.env_steps} environment steps: each of its"
-                f" steps diverged ({self.telemetry.counts['diverged']} episodes in all). Raise"
+                f" steps diverged ({self.performance.diverged} episodes in all). Raise"
                 " schedule.warmup_env_steps, or leave the task out."
             )
 
     def _publish(self) -> None:
         first = self._published < 0
         new = self.schedule.updates - self._published
-        with self.telemetry.timed("publish"):
+        with self.clock("publish"):
             held = self.schedule.held_by_lag and new > 0
             if first or held or new >= self.schedule.config.publish_interval:
-                self.export.start(self.schedule.updates)
+                self._weights.start(self.schedule.updates)
                 self._published = self.schedule.updates
-            # With nothing to learn from yet, the next request may as well have the newest policy.
-            taken = self.export.take(wait=first or self.sync or self.schedule.updates_due == 0)
+            # With no update due there is time to wait, and the next request has the newest policy.
+            taken = self._weights.take(wait=first or self.sync or self.schedule.updates_due == 0)
             if taken is not None:
                 self.collector.publish(*taken)
                 self._acting = taken[1]
 
     def _request(self) -> None:
-        for _ in range(self.in_flight):
-            for worker in range(self.collector.num_workers):
-                flying = [self.collector.in_flight(i) for i in range(self.collector.num_workers)]
-                if flying[worker] < self.in_flight and self.schedule.may_request(sum(flying)):
-                    explore = self.schedule.explore
-                    self.collector.request(worker, explore)
-                    self.schedule.requested(worker, self._acting, explore)
+        while self._free and self.schedule.may_request:
+            worker, explore = self._free.popleft(), self.schedule.explore
+            self.collector.request(worker, explore)
+            self.schedule.on_request(worker, self._acting, explore)
 
     def _evaluate(self) -> None:
-        with self.telemetry.timed("evaluation"):
+        with self.clock("evaluation"):
             if self.schedule.env_steps >= self._next_evaluation and not self.schedule.done:
                 self._next_evaluation = self._next(self.evaluation.interval_env_steps)
                 weights = flat_weights(self.agent.actor)
@@ -284,7 +215,7 @@ class Trainer:
 
     def _take_evaluation(self, env_steps: int, evaluation: Evaluation, kind: str = "eval") -> None:
         if kind == "eval":
-            self.performance.evaluated(evaluation, env_steps)
+            self.performance.on_evaluation(evaluation, env_steps)
         content = evaluation.to_json(self.tasks.names) | {"at_env_steps": env_steps}
         name = "final" if kind == "final" else f"step_{env_steps:012d}"
         self.directory.write_json(f"eval/{name}.json", content)
@@ -311,13 +242,7 @@ class Trainer:
         self._take_evaluation(self.schedule.env_steps, evaluation, "final")
         return Outcome("done", self.telemetry.counters(), evaluation)
 
-    # Watching, logging and saving.
-
-    def _watch(self, batch: Batch) -> None:
-        now = self.schedule.updates % self.config.log_interval_updates == 0
-        problem = self.updates.guard.problem(now=now)
-        if problem is not None:
-            self._fail(problem, batch)
+    # Saving.
 
     def _fail(self, what: str, batch: Batch) -> None:
         state = {"agent": self.agent.state_dict(), "batch": batch._asdict()}
@@ -334,17 +259,17 @@ class Trainer:
         Raises:
             TrainingError: a loss has not been finite; such a state is not saved.
         """
-        problem = self.updates.guard.problem(now=True)
+        problem = self.learner.guard.problem(now=True)
         if problem is not None:
             raise TrainingError(problem)
         self._save()
         self._writer.wait()
 
     def _save(self) -> None:
-        self._saving.saved()
+        self._saving.on_save()
         self._next_checkpoint = self._next(self.config.checkpoint_interval_env_steps)
-        with self.telemetry.timed("checkpoint"):
-            self._writer.submit(self.schedule.env_steps, self.state_dict())
+        with self.clock("checkpoint"):
+            self._writer.submit(self.schedule.env_steps, self.parts.state_dict())
         self.directory.write_status("running", **self.telemetry.counters())
 
     def _next(self, interval: int) -> float:

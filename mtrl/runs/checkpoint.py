@@ -28,8 +28,9 @@ from torch import Tensor
 from mtrl.errors import MtrlError
 
 # 2: stacked networks (decision D15); 3: the log keeps the offsets of its files, layers
-# are modules, windows of success rates.
-FORMAT = 3
+# are modules, windows of success rates; 4: the schedule alone counts updates, `telemetry` and `resets`
+# have keys of their own.
+FORMAT = 4
 _OLD = ".old"  # suffix of a checkpoint whose step is being saved again
 _WRITING = ".writing"  # folder of a checkpoint that is being written
 _TENSOR = "$tensor"

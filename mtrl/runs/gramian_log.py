@@ -1,4 +1,4 @@
-"""The conflict recorder: Gramians of the task gradients over a run, in one small binary file.
+"""Gramians of the task gradients over a run, in one small binary file.
 
 `gramians.json` holds the names of tasks and parts and the layout; `gramians.bin` is an array of records
 of fixed size, about half a kilobyte for ten tasks.
@@ -32,7 +32,7 @@ class GramianLog:
     Args:
         folder: the run directory.
         task_names: in the order of rows.
-        parts: names of the networks, each of which has Gramians of its own.
+        parts: names of the networks; each has its own Gramians.
         clock: what the second count of a record is.
     """
 
@@ -44,8 +44,10 @@ class GramianLog:
         parts: Sequence[str],
         clock: str = "env_steps",
     ) -> None:
-        self.folder, self.task_names = folder, list(task_names)
-        self.parts, self.clock = list(parts), clock
+        self.folder = folder
+        self.task_names = list(task_names)
+        self.parts = list(parts)
+        self.clock = clock
         self._layout = _layout(len(self.task_names))
 
     def add(
@@ -70,7 +72,7 @@ class GramianLog:
             file.write(record.tobytes())
 
     def truncate(self, updates: int) -> None:
-        """Drop what was recorded after the update that a run resumes from, or torn by its death."""
+        """Drop records of later updates than the one that a run resumes from, and a torn last one."""
         path = self.folder / "gramians.bin"
         if path.exists():
             keep = _whole_records(path, self._layout)

@@ -27,7 +27,6 @@ class MetricLog:
         folder: the run directory.
         task_names: names for the entries of `[m]` metrics.
         tensorboard: write event files too.
-        purge_step: drop what event files hold from this step on.
         clock: the counter that event files use as their step.
         parts: of the model that have a balancer each; event files group by them.
     """
@@ -38,7 +37,6 @@ class MetricLog:
         task_names: Sequence[str],
         *,
         tensorboard: bool = True,
-        purge_step: int | None = None,
         clock: str = "env_steps",
         parts: Sequence[str] = (),
     ) -> None:
@@ -48,9 +46,8 @@ class MetricLog:
         self._counts: dict[str, int] = {}
         self._metrics = (folder / "metrics.jsonl").open("ab+")
         self._timing = (folder / "timing.jsonl").open("ab+")
-        self._writer: EventFiles | None = None
-        if tensorboard:
-            self._writer = EventFiles(folder, parts=parts, purge_step=purge_step)
+        self._events = EventFiles(folder, parts=parts) if tensorboard else None
+        self._last_step = -1  # of the records so far
 
     def add(self, metrics: Mapping[str, Tensor]) -> None:
         """Accumulate detached tensors, scalars or `[m]`; nothing is read from the device."""
@@ -70,7 +67,8 @@ class MetricLog:
         result: dict[str, float | list[float]] = {
             name: (total / self._counts[name]).tolist() for name, total in self._sums.items()
         }
-        self._sums, self._counts = {}, {}
+        self._sums = {}
+        self._counts = {}
         return result
 
     def write(self, counters: Mapping[str, int], values: Mapping[str, Any]) -> None:
@@ -83,25 +81,30 @@ class MetricLog:
         self._append(self._timing, {**counters, **values}, counters[self.clock])
 
     def state_dict(self) -> dict[str, Any]:
-        """What was added since the last record, and how long the files are; they are on disk then."""
+        """What was added since the last record, and the lengths of the files, which are synced first."""
         return {
             "sums": dict(self._sums),
             "counts": dict(self._counts),
             "offsets": {Path(file.name).name: _synced_size(file) for file in self._files},
+            "last_step": self._last_step,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore :meth:`state_dict`; what the files hold beyond it will be written again."""
-        self._sums, self._counts = dict(state["sums"]), dict(state["counts"])
+        """Restore :meth:`state_dict`, and drop what the files hold beyond it: it is written again."""
+        self._sums = dict(state["sums"])
+        self._counts = dict(state["counts"])
         for file in self._files:
             _cut(file, state["offsets"][Path(file.name).name])
+        self._last_step = state["last_step"]
+        if self._events is not None:
+            self._events.resume(self._last_step + 1)
 
     def close(self) -> None:
         """Close the files."""
         for file in self._files:
             file.close()
-        if self._writer is not None:
-            self._writer.close()
+        if self._events is not None:
+            self._events.close()
 
     @property
     def _files(self) -> tuple[BinaryIO, BinaryIO]:
@@ -127,8 +130,9 @@ class MetricLog:
         }
         file.write(json.dumps(clean).encode() + b"\n")
         file.flush()
-        if self._writer is not None:
-            self._writer.add(clean, step)
+        self._last_step = max(self._last_step, step)
+        if self._events is not None:
+            self._events.add(clean, step)
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:

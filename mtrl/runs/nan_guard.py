@@ -1,4 +1,4 @@
-"""The NaN guard: a step on losses that are not finite changes nothing, and the run then stops."""
+"""The NaN guard: a step on losses that are not finite changes nothing, and stops the run."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def guarded_step(optimizer: torch.optim.Adam, bad: Tensor) -> None:
 
 
 class NonFiniteGuard:
-    """Counts bad updates on the device; the host looks when told to.
+    """Counts bad updates on the device; the host reads the counts when told to.
 
     Args:
-        device: of the metrics.
+        device: of the updates.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -37,13 +37,16 @@ class NonFiniteGuard:
         self._bad = torch.zeros((), dtype=torch.int64, device=device)
         self._masked_streak = torch.zeros((), dtype=torch.int64, device=device)
 
-    def watch(self, metrics: Mapping[str, Tensor]) -> None:
-        """Take an update's `finite` and every `...masked_tasks`."""
-        self._bad += ~metrics["finite"]
-        masked = [value for name, value in metrics.items() if name.endswith("masked_tasks")]
-        if masked:
-            any_masked = torch.stack([value > 0 for value in masked]).any()
-            self._masked_streak.add_(1).mul_(any_masked)  # in place: see `mtrl.rl.learning.cuda_graphs`
+    def watch(self, finite: Tensor, masked: Tensor) -> None:
+        """Count an update.
+
+        Args:
+            finite: scalar; whether all losses were finite.
+            masked: scalar; whether a task was left out because its gradient was not finite.
+        """
+        # In place: see `mtrl.rl.learning.cuda_graphs`.
+        self._bad += ~finite
+        self._masked_streak.add_(1).mul_(masked)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The counts."""

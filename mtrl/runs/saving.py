@@ -20,10 +20,10 @@ class Saving:
     def __init__(self, interval_s: float) -> None:
         self._interval_s = interval_s
         self._whole = True
-        self.saved()
+        self.on_save()
 
-    def saved(self) -> None:
-        """The interval begins anew."""
+    def on_save(self) -> None:
+        """Begin the interval anew."""
         self._last = time.monotonic()
 
     @property
@@ -33,7 +33,7 @@ class Saving:
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[None]:
-        """While the state changes: it is whole again only if nothing is raised."""
+        """Mark the state as not whole inside the block; it is whole again if nothing is raised."""
         self._whole = False
         yield
         self._whole = True

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 # Metrics that TensorBoard shows beside the hyperparameters, if a run has them.
 _OUTCOMES = ("final/mean_success_rate", "val/mean_loss", "val/delta_m")
@@ -16,22 +20,32 @@ _OUTCOMES = ("final/mean_success_rate", "val/mean_loss", "val/delta_m")
 class EventFiles:
     """Writes event files. The names are those of the logs, except for groups: see :meth:`add`.
 
+    The file is made at the first record, or at :meth:`close`.
+
     Args:
         folder: the run directory; its `config.yaml` is written as text and as hyperparameters.
         parts: parts of the model that have a balancer, such as `critic`.
-        purge_step: for a resumed run: hide existing events from this step on.
     """
 
-    def __init__(
-        self, folder: Path, *, parts: Sequence[str] = (), purge_step: int | None = None
-    ) -> None:
+    def __init__(self, folder: Path, *, parts: Sequence[str] = ()) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
+        self._folder = folder
         self._parts = frozenset(parts)
-        self._writer = SummaryWriter(str(folder), purge_step=purge_step)
-        config = folder / "config.yaml"
-        if purge_step is None and config.is_file():
-            self._add_config(config.read_text())
+        self._make = SummaryWriter
+        self._purge_step: int | None = None
+
+    def resume(self, step: int) -> None:
+        """Go on with a run: drop what earlier event files hold from this step on."""
+        self._purge_step = step
+
+    @functools.cached_property
+    def _writer(self) -> SummaryWriter:
+        writer = self._make(str(self._folder), purge_step=self._purge_step)
+        config = self._folder / "config.yaml"
+        if self._purge_step is None and config.is_file():
+            _add_config(writer, config.read_text())
+        return writer
 
     def add(self, record: Mapping[str, Any], step: int) -> None:
         """Add the numbers of a record at its step, or at the step that an evaluation measured.
@@ -45,7 +59,7 @@ class EventFiles:
                 self._writer.add_scalar(self._grouped(key), value, at)
 
     def close(self) -> None:
-        """Close the files."""
+        """Close the file; a run without records has one too, with its configuration."""
         self._writer.close()
 
     def _grouped(self, key: str) -> str:
@@ -55,14 +69,15 @@ class EventFiles:
             return "/".join([f"{group}_{part}", fact, *rest])
         return key
 
-    def _add_config(self, text: str) -> None:
-        from torch.utils.tensorboard.summary import hparams
 
-        self._writer.add_text("config", "\n".join(f"    {line}" for line in text.splitlines()), 0)
-        values = _flat(YAML(typ="safe", pure=True).load(text) or {})
-        # `SummaryWriter.add_hparams` would write them as a separate run.
-        for summary in hparams(values, dict.fromkeys(_OUTCOMES, 0.0)):
-            self._writer.file_writer.add_summary(summary)  # type: ignore[union-attr]
+def _add_config(writer: SummaryWriter, text: str) -> None:
+    from torch.utils.tensorboard.summary import hparams
+
+    writer.add_text("config", "\n".join(f"    {line}" for line in text.splitlines()), 0)
+    values = _flat(YAML(typ="safe", pure=True).load(text) or {})
+    # `SummaryWriter.add_hparams` would write them as a separate run.
+    for summary in hparams(values, dict.fromkeys(_OUTCOMES, 0.0)):
+        writer.file_writer.add_summary(summary)  # type: ignore[union-attr]
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -61,8 +61,8 @@ class RunConfig:
         directory: folder of all runs.
         name: first part of the run's name, before method, seed and time; empty takes the problem's.
         tensorboard: write event files.
-        record_interval_updates: updates between two that measure conflict and record the Gramian; 0 is
-            never. The last update of every epoch does so, too.
+        diagnostics_interval_updates: updates between two with diagnostics (measures of conflict in the
+            log, Gramians in `gramians.bin`); 0 is never. The last update of every epoch has them, too.
         checkpoint_interval_epochs: epochs between checkpoints.
         checkpoint_interval_s: seconds of wall time between checkpoints. A checkpoint is written when
             either interval is over; 0 switches this one off.
@@ -72,7 +72,7 @@ class RunConfig:
     directory: str = "runs"
     name: str = ""
     tensorboard: bool = True
-    record_interval_updates: Annotated[int, Ge(0)] = 50
+    diagnostics_interval_updates: Annotated[int, Ge(0)] = 50
     checkpoint_interval_epochs: Annotated[int, Ge(1)] = 10
     checkpoint_interval_s: Annotated[float, Ge(0)] = 300.0
     keep_checkpoints: Annotated[int, Ge(1), Le(100)] = 2

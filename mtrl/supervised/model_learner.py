@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mtrl.balancing import Balancer, Performance, build
+from mtrl.balancing import Balancer, Performance, Step, build
 from mtrl.runs.nan_guard import guarded_step
 from mtrl.supervised.config import BalanceConfig
 from mtrl.supervised.problem import Batch, Data, Problem, Recipe
@@ -23,7 +24,8 @@ class ModelLearner:
     Args:
         problem: the benchmark.
         recipe: how to train it.
-        method, options: the balancing method.
+        method: name of the balancing method.
+        options: of the method.
         config: what surrounds it.
         seed: of initialisation, of noise in the model (dropout) and of the method.
         device: where everything lives.
@@ -42,7 +44,10 @@ class ModelLearner:
         device: torch.device,
         copy: int = 0,
     ) -> None:
-        self.problem, self.recipe, self.seed, self.device = problem, recipe, seed, device
+        self.problem = problem
+        self.recipe = recipe
+        self.seed = seed
+        self.device = device
         m = len(problem.tasks)
         with _seeded(seed, torch.device("cpu")):
             self.model = problem.model(copy).to(device)
@@ -85,19 +90,19 @@ class ModelLearner:
         batch: Batch,
         update: int,
         statistics: Statistics,
-        performance: Sequence[float],
+        behind: Sequence[float],
         *,
-        record: bool,
-    ) -> dict[str, Tensor]:
-        """One update; losses that are not finite change nothing, and `finite` tells.
+        diagnose: bool,
+    ) -> Step:
+        """One update. Losses that are not finite change nothing; `finite` of the result tells.
 
         Args:
             batch: on the device.
             update: counts updates; with the seed it decides the noise in the model, which is the same
                 wherever a method looks at the batch again.
             statistics: take the predictions before the step.
-            performance: `[m]`, each task's mean percentage behind its baseline; NaN where unknown.
-            record: also measure conflict and keep the Gramian.
+            behind: `[m]`, each task's mean percentage behind its baseline; NaN where unknown.
+            diagnose: also measure conflict and form the Gramian.
         """
         self.model.train()
         first: list[Sequence[Tensor]] = []
@@ -114,18 +119,18 @@ class ModelLearner:
             return self._losses(predictions, batch) + self._shift, None
 
         # Relative performance, of which 1 is the baseline's: the drop in percent comes out exactly.
-        behind = torch.tensor(performance, dtype=torch.float64, device=self.device)
-        metrics = self.balancer.backward(losses, Performance(1.0 - behind / 100.0), record=record)
-        metrics["losses"] = metrics["losses"] - self._shift
-        statistics.add(first[0], batch.targets, metrics["losses"])
-        guarded_step(self.optimizer, (~metrics["finite"]).float())
+        percent = torch.tensor(behind, dtype=torch.float64, device=self.device)
+        performance = Performance(1.0 - percent / 100.0)
+        step = self.balancer.backward(losses, performance, diagnose=diagnose)
+        step = dataclasses.replace(step, losses=step.losses - self._shift)
+        statistics.add(first[0], batch.targets, step.losses)
+        guarded_step(self.optimizer, (~step.finite).float())
         self.balancer.after_step()
-        finite = metrics["finite"]
         # A method's second look at the batch does not count it twice, and a bad batch leaves no trace.
         with torch.no_grad():
             for buffer, new, old in zip(buffers, counted, before, strict=True):
-                buffer.copy_(torch.where(finite, new, old))
-        return metrics
+                buffer.copy_(torch.where(step.finite, new, old))
+        return step
 
     @torch.no_grad()
     def evaluate(self, data: Data) -> Scores:

@@ -190,7 +190,7 @@ def test_starting_from_another_run(tmp_path: Path, capsys: pytest.CaptureFixture
         for name, value in theirs["agent"][part].items():
             assert value.equal(ours["agent"][part][name]), (part, name)
     assert theirs["agent"]["log_alpha"].equal(ours["agent"]["log_alpha"])
-    assert ours["agent"]["updates"] == 0, "networks and temperatures, nothing else"
+    assert ours["schedule"]["updates"] == 0, "networks and temperatures, nothing else"
 
     assert main(["train", *SMALL, "networks.actor=[8]", "--init-from", str(source)]) == 2
     assert "other networks" in capsys.readouterr().err
@@ -313,7 +313,7 @@ def test_every_preset_trains_on_fake_tasks(tmp_path: Path, preset: Path) -> None
     assert main(["train", "-c", str(preset), *options]) == 0
     (run,) = tmp_path.iterdir()
     state = final_state(run)
-    resets = state["trainer"]["counts"]["resets"]
+    resets = state["resets"]["done"]
     assert resets == (3 if preset.stem == "strong" else 0)
     assert state["schedule"]["updates"] == 48 + 5 * resets
     assert state["agent"]["log_alpha"].shape == (1 if preset.stem == "paper" else 3,)

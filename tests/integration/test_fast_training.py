@@ -12,7 +12,7 @@ OPTIONS = [
     "collect.rollout_steps=20", "schedule.mode=sync", "schedule.total_env_steps=300",
     "schedule.warmup_env_steps=120", "networks.actor=[16]", "networks.critic=[16]",
     "sac.batch_size=8", "evaluation.interval_env_steps=180", "evaluation.goals=1",
-    "evaluation.final=false", "run.log_interval_updates=2", "run.record_interval_updates=2",
+    "evaluation.final=false", "run.log_interval_updates=2", "run.diagnostics_interval_updates=2",
     "run.tensorboard=false",
 ]  # fmt: skip
 

@@ -88,7 +88,7 @@ def test_an_error_between_two_rollouts_loses_nothing(
 
 def test_half_an_update_is_not_saved(tmp_path: Path, monkeypatch: Patch, capsys: Captured) -> None:
     with monkeypatch.context() as patch:
-        at_call(patch, Learner, "__call__", 130, break_down)
+        at_call(patch, Learner, "update", 130, break_down)
         with pytest.raises(RuntimeError, match="the cluster is gone"):
             train(tmp_path, RL)
     run = only_run(tmp_path)
@@ -123,7 +123,7 @@ def test_a_signal_does_not_wait_for_all_due_updates(tmp_path: Path, monkeypatch:
     """One rollout of 600 steps allows 120 updates here; the signal comes at the fifth."""
     arguments = ["collect.rollout_steps=200", "schedule.updates_per_env_step=0.2"]
     with monkeypatch.context() as patch:
-        at_call(patch, Learner, "__call__", 5, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        at_call(patch, Learner, "update", 5, lambda: os.kill(os.getpid(), signal.SIGTERM))
         assert train(tmp_path, RL, *arguments) == 75
     run = only_run(tmp_path)
     assert last(run)["schedule"] == {"env_steps": 1200, "updates": 5, "extra_updates": 0}

@@ -28,7 +28,7 @@ from mtrl.supervised.problems.toy.descent import Descent
 
 SMALL = [
     "-c", "supervised/digits", "problem_options.pairs=96", "recipe.batch_size=32", "recipe.epochs=2",
-    "run.record_interval_updates=2",
+    "run.diagnostics_interval_updates=2",
 ]  # fmt: skip
 
 
@@ -262,7 +262,7 @@ def test_the_epoch_of_the_lowest_loss_is_reported_with_its_balance(
     tmp_path: Path, method: str
 ) -> None:
     # One record between epochs would be too rare: the last update of each is recorded as well.
-    rare = "run.record_interval_updates=1000"
+    rare = "run.diagnostics_interval_updates=1000"
     assert train(tmp_path, f"method={method}", "recipe.epochs=3", rare) == 0
     run = only_run(tmp_path)
     records, result = read_jsonl(run / "metrics.jsonl"), final(run)
@@ -309,7 +309,7 @@ def test_a_toy_resumes_where_it_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
     arguments = ["-c", "supervised/toy", "method=famo", "recipe.epochs=30"]
-    arguments += ["run.record_interval_updates=4", "run.checkpoint_interval_epochs=10"]
+    arguments += ["run.diagnostics_interval_updates=4", "run.checkpoint_interval_epochs=10"]
     assert main(["supervised", *arguments, f"run.directory={tmp_path / 'whole'}"]) == 0
     step = Descent.step
 

@@ -177,7 +177,7 @@ def test_state_advances_once_per_call(name: str) -> None:
             weights = twin.weights(given)
             torch.testing.assert_close(given.gradients.combine(weights), direction)
         else:
-            twin.aggregate_blocks(given)
+            twin.balance(given)
         for key, value in method.state_dict().items():
             assert torch.equal(value, twin.state_dict()[key]), key
     counters = [v for k, v in method.state_dict().items() if k.split(".")[-1] in ("steps", "calls")]
@@ -247,8 +247,8 @@ def test_capturable_methods_never_look_from_the_host(name: str, options: dict[st
         losses=torch.empty(4, device="meta"),
         performance=torch.empty(4, device="meta"),
     )
-    parts = method.aggregate_blocks(given)
-    assert [part.shape for part in parts] == [(9,)]
+    direction = method.balance(given)
+    assert [block.shape for block in direction.blocks] == [(9,)]
     method.observe_after(torch.empty(4, device="meta"))
 
 

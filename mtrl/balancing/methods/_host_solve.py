@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mtrl.balancing.adjusted import AdjustedRows
 from mtrl.balancing.base import Aggregator
+from mtrl.balancing.direction import Weights
 from mtrl.balancing.signals import Signals
 from mtrl.balancing.solvers import Solution
 
@@ -34,14 +35,15 @@ def solve_on_host(
 
 def solve_for_rows(
     method: Aggregator, signals: Signals, solve: Callable[[NDArray[np.float64]], Solution]
-) -> Tensor:
-    """As :func:`solve_on_host`; also set `method.adjusted` from the rows that the solver returns."""
+) -> Weights:
+    """As :func:`solve_on_host`, with a solver that also returns the rows that it sums."""
     gramian = signals.gramian
     solution = _solved(method, gramian, solve)
-    if signals.record and solution.rows is not None:
+    adjusted = None
+    if signals.diagnose and solution.rows is not None:
         rows = torch.from_numpy(solution.rows).to(gramian.device)
-        method.adjusted = AdjustedRows.combined(gramian, rows)
-    return _weights(gramian, solution)
+        adjusted = AdjustedRows.combined(gramian, rows)
+    return Weights(_weights(gramian, solution), adjusted)
 
 
 def _solved(

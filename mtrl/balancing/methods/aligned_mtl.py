@@ -6,9 +6,9 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from mtrl.balancing.base import Needs, Weighting
+from mtrl.balancing.direction import Weights
 from mtrl.balancing.methods._host_solve import solve_for_rows
 from mtrl.balancing.signals import Signals
 from mtrl.balancing.solvers import Solution
@@ -68,10 +68,10 @@ class AlignedMTL(Weighting):
         self.component_scale = component_scale
         self.reduction = reduction
 
-    def task_weights(self, signals: Signals) -> Tensor:
+    def task_weights(self, signals: Signals) -> Weights:
         """`B 1`, or `B 1 / m`, `[m]`."""
-        weights = solve_for_rows(self, signals, lambda m: _align(m, self.component_scale))
-        return weights / self.num_tasks if self.reduction == "mean" else weights
+        weights, rows = solve_for_rows(self, signals, lambda m: _align(m, self.component_scale))
+        return Weights(weights / self.num_tasks if self.reduction == "mean" else weights, rows)
 
 
 def _align(gramian: NDArray[np.float64], component_scale: str) -> Solution:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from mtrl.balancing.adjusted import AdjustedRows
 from mtrl.balancing.base import Aggregator, Needs
+from mtrl.balancing.direction import Direction
 from mtrl.balancing.methods._rng import CounterRandom
 from mtrl.balancing.signals import Signals
 
@@ -51,7 +51,7 @@ class GradDrop(Aggregator):
         self.leak = leak
         self.random = CounterRandom(seed)
 
-    def direction(self, signals: Signals) -> Tensor:
+    def direction(self, signals: Signals) -> Direction:
         """d, `[n]`; without a leak no coordinate mixes signs."""
         matrix = signals.gradients.matrix()
         size = matrix.abs().sum(0)
@@ -60,6 +60,5 @@ class GradDrop(Aggregator):
         keep = torch.where(purity > draw, matrix > 0, matrix < 0)
         self.metrics["sign_purity"] = (2.0 * purity - 1.0).abs().mean()
         rows = torch.where(keep, matrix, self.leak * matrix)
-        if signals.record:
-            self.adjusted = AdjustedRows.of_matrix(rows, matrix)
-        return rows.sum(0)
+        adjusted = AdjustedRows.of_matrix(rows, matrix) if signals.diagnose else None
+        return Direction(signals.gradients.split(rows.sum(0)), adjusted=adjusted)

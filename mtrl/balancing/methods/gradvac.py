@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mtrl.balancing.adjusted import AdjustedRows
 from mtrl.balancing.base import Needs, Weighting
+from mtrl.balancing.direction import Weights
 from mtrl.balancing.gramian import cosines
 from mtrl.balancing.methods._projections import row_weights, vaccinate
 from mtrl.balancing.methods._rng import CounterRandom
@@ -55,11 +56,12 @@ class GradVac(Weighting):
         self.register_buffer("targets", torch.zeros(num_tasks, num_tasks, dtype=torch.float64))
         self.random = CounterRandom(seed)
 
-    def task_weights(self, signals: Signals) -> Tensor:
+    def task_weights(self, signals: Signals) -> Weights:
         """Weights of the sum of the turned gradients, `[m]`."""
         order = self.random.permutations(self.num_tasks, self.num_tasks)
         rows, targets = vaccinate(signals.gramian, order, self.targets, self.decay)
         self.targets.copy_(targets)
-        if signals.record:
-            self.adjusted = AdjustedRows.combined(cosines(signals.gramian), rows)
-        return row_weights(signals.gramian, rows)
+        adjusted = None
+        if signals.diagnose:
+            adjusted = AdjustedRows.combined(cosines(signals.gramian), rows)
+        return Weights(row_weights(signals.gramian, rows), adjusted)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mtrl.balancing.adjusted import AdjustedRows
 from mtrl.balancing.base import Aggregator, Needs
+from mtrl.balancing.direction import Direction
 from mtrl.balancing.gradients import TaskGradients
 from mtrl.balancing.signals import Signals
 
@@ -90,7 +91,7 @@ class MoCo(Aggregator):
         )
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
-    def direction(self, signals: Signals) -> Tensor:
+    def direction(self, signals: Signals) -> Direction:
         """`Y' lambda`, `[n]`."""
         matrix = signals.gradients.matrix()
         if self.rows == "loss":
@@ -108,10 +109,10 @@ class MoCo(Aggregator):
             self.mixture.copy_(moved.softmax(0))
         else:
             self.mixture.copy_(project_on_simplex(moved))
-        self.metrics["weights"] = self.mixture.clone()
-        if signals.record:
-            self.adjusted = AdjustedRows.of_matrix(self.tracked, matrix)
-        return (self.mixture.to(self.tracked.dtype) @ self.tracked).to(matrix.dtype)
+        weights = self.metrics["weights"] = self.mixture.clone()
+        adjusted = AdjustedRows.of_matrix(self.tracked, matrix) if signals.diagnose else None
+        direction = (self.mixture.to(self.tracked.dtype) @ self.tracked).to(matrix.dtype)
+        return Direction(signals.gradients.split(direction), weights, adjusted)
 
 
 def project_on_simplex(point: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from mtrl.balancing.adjusted import AdjustedRows
 from mtrl.balancing.base import Needs, Weighting
+from mtrl.balancing.direction import Weights
 from mtrl.balancing.gramian import cosines
 from mtrl.balancing.methods._projections import project_conflicts, row_weights
 from mtrl.balancing.methods._rng import CounterRandom
@@ -37,13 +38,15 @@ class PCGrad(Weighting):
         super().__init__(num_tasks, num_shared, seed=seed)
         self.random = CounterRandom(seed)
 
-    def task_weights(self, signals: Signals) -> Tensor:
+    def task_weights(self, signals: Signals) -> Weights:
         """Weights of the sum of the projected gradients, `[m]`."""
         order = self.random.permutations(self.num_tasks, self.num_tasks)
         rows = project_conflicts(signals.gramian, order)
-        if signals.record:
-            self.adjusted = AdjustedRows.combined(cosines(signals.gramian), rows)
-        return row_weights(signals.gramian, self.rescaled(rows, signals.gramian))
+        adjusted = None
+        if signals.diagnose:
+            adjusted = AdjustedRows.combined(cosines(signals.gramian), rows)
+        weights = row_weights(signals.gramian, self.rescaled(rows, signals.gramian))
+        return Weights(weights, adjusted)
 
     def rescaled(self, rows: Tensor, gramian: Tensor) -> Tensor:
         """The projected unit rows `[m, m]` as they enter the sum; subclasses may rescale them."""

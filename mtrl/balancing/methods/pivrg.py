@@ -88,6 +88,6 @@ class PIVRG(PowerBarrier):
         options = {"min_temperature": self.min_temperature, "bound": self.bound}
         omega = performance_weights(signals.performance, **options).to(signals.gramian.device)
         self.metrics["omega"] = omega
-        if signals.record:
+        if signals.diagnose:
             self.metrics |= omega_measures(signals.performance, **options)
         return omega

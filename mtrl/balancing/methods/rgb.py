@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mtrl.balancing.adjusted import AdjustedRows
 from mtrl.balancing.base import Aggregator, Needs
+from mtrl.balancing.direction import Direction
 from mtrl.balancing.gramian import cosines, norms
 from mtrl.balancing.rotations import angle_errors, angle_gradient, coefficients
 from mtrl.balancing.signals import Signals
@@ -120,7 +121,7 @@ class RGB(Aggregator):
         self.register_buffer("last_losses", torch.zeros(num_tasks, dtype=torch.float64))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
-    def direction(self, signals: Signals) -> Tensor:
+    def direction(self, signals: Signals) -> Direction:
         """The mean of the rotated unit gradients, `[n]`."""
         gramian, gradients = signals.gramian, signals.gradients
         length = norms(gramian)
@@ -149,12 +150,14 @@ class RGB(Aggregator):
             angle_max=angles.amax(),
             angles=angles,
         )
-        if signals.record:
-            self.adjusted = _rotated(cosine, product, square, own, shared)
+        adjusted = None
+        if signals.diagnose:
+            adjusted = _rotated(cosine, product, square, own, shared)
             errors = angle_errors(angles, cosine, product, square, self.proximity_weight)
             self.metrics.update(errors)
         rotated = gradients.combine(own * inverse / count)
-        return rotated + (shared.sum() / count).to(rotated.dtype) * reference
+        direction = rotated + (shared.sum() / count).to(rotated.dtype) * reference
+        return Direction(gradients.split(direction), adjusted=adjusted)
 
     def _inner_steps(self, signals: Signals) -> Tensor:
         """The number of inner steps at this step; zero between rotations."""

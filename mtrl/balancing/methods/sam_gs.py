@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mtrl.balancing.adjusted import AdjustedRows
 from mtrl.balancing.base import Aggregator, Needs
+from mtrl.balancing.direction import Direction
 from mtrl.balancing.gramian import norms
 from mtrl.balancing.signals import Signals
 
@@ -98,7 +99,7 @@ class SAMGS(Aggregator):
         self.register_buffer("h", torch.zeros((), dtype=torch.float64))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
-    def direction(self, signals: Signals) -> Tensor:
+    def direction(self, signals: Signals) -> Direction:
         """d, `[n]`; both branches are computed and one is selected, so the host need not wait."""
         length = norms(signals.gramian)
         psi = _similarities(length)
@@ -127,10 +128,11 @@ class SAMGS(Aggregator):
             similarity=trigger,
             equalised=equalise.double(),
         )
-        if signals.record:
-            rows = torch.where(equalise, matrix, weighed)
-            self.adjusted = AdjustedRows.of_matrix(rows, matrix)
-        return torch.where(equalise, equalised, momentum)
+        adjusted = None
+        if signals.diagnose:
+            adjusted = AdjustedRows.of_matrix(torch.where(equalise, matrix, weighed), matrix)
+        direction = torch.where(equalise, equalised, momentum)
+        return Direction(signals.gradients.split(direction), weights, adjusted)
 
 
 def _similarities(length: Tensor) -> Tensor:

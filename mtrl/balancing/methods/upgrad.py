@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from mtrl.balancing.base import Needs, Weighting
+from mtrl.balancing.direction import Weights
 from mtrl.balancing.methods._host_solve import solve_for_rows
 from mtrl.balancing.signals import Signals
 from mtrl.balancing.solvers import dual_cone_weights
@@ -33,6 +32,7 @@ class UPGrad(Weighting):
     checked_against = "TorchJD, brute force over faces, released code"
     differs = "no absolute regularisation"
 
-    def task_weights(self, signals: Signals) -> Tensor:
+    def task_weights(self, signals: Signals) -> Weights:
         """Weights, `[m]`; zero for a zero row."""
-        return solve_for_rows(self, signals, dual_cone_weights) / self.num_tasks
+        weights, rows = solve_for_rows(self, signals, dual_cone_weights)
+        return Weights(weights / self.num_tasks, rows)

@@ -1,6 +1,6 @@
-"""Time a learner's update on a GPU: call by call, and recorded as CUDA graphs and replayed.
+"""Time a learner's update on a GPU: call by call, and captured as CUDA graphs and replayed.
 
-An update is everything from drawing the batch to the target networks. If a method can be recorded
+An update is everything from drawing the batch to the target networks. If a method can be captured
 whole, its replayed updates run under `torch.cuda.set_sync_debug_mode("error")`, so that the first copy
 from the device to the host ends the run. Rounds of updates take turns. Milliseconds are wall time per
 update, after the device is done. `difference` is the largest deviation between the critics on GPU and
@@ -8,7 +8,7 @@ CPU after ten updates from the same state and batch without noise, relative to t
 
     mtrl bench gpu
     mtrl bench gpu --precision tf32 --width 1024
-    mtrl bench gpu --device cpu             the same calls without a GPU; nothing is recorded
+    mtrl bench gpu --device cpu             the same calls without a GPU; nothing is captured
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mtrl.bench.bench_options import BenchError, LearnerOptions, option
 from mtrl.bench.fixtures import ACTION, OBS, make_learner, random_batch
 from mtrl.bench.text_table import text_table
 from mtrl.bench.timing import lower_quartile, paired_ratio
-from mtrl.rl.learning.learner import Learner, cuda_tapes
+from mtrl.rl.learning.learner import Learner, cuda_graph_pools
 from mtrl.rl.learning.replay import Replay
 from mtrl.rl.learning.sac import MultiTaskSAC
 from mtrl.runs.device import set_precision
@@ -73,9 +73,9 @@ def show(result: dict[str, Any]) -> str:
 def time_methods(options: Options) -> list[dict[str, Any]]:
     """A record per method and way."""
     on_gpu = options.device == "cuda"
-    ways = ["call by call", "recorded"] if on_gpu else ["call by call"]
+    ways = ["call by call", "captured"] if on_gpu else ["call by call"]
     learners = {
-        (label, way): full_learner(options, label, recorded=way == "recorded")
+        (label, way): full_learner(options, label, captured=way == "captured")
         for label in METHODS
         for way in ways
     }
@@ -83,12 +83,12 @@ def time_methods(options: Options) -> list[dict[str, Any]]:
     for turn in range(options.rounds + 1):
         for key, learner in learners.items():
             whole = all(b.method.capturable for b in learner.agent.balancers.values())
-            if turn and learner.recorded and whole:
+            if turn and learner.captured and whole:
                 torch.cuda.set_sync_debug_mode("error")
-            spent = milliseconds(learner, options.updates, on_gpu)
+            spent = milliseconds(lambda learner=learner: learner.update(0), options.updates, on_gpu)
             if on_gpu:
                 torch.cuda.set_sync_debug_mode("default")
-            if turn:  # the first round warms up and records
+            if turn:  # the first round warms up and captures
                 times[key].append(spent)
     return [
         {
@@ -102,7 +102,7 @@ def time_methods(options: Options) -> list[dict[str, Any]]:
     ]
 
 
-def full_learner(options: Options, label: str, *, recorded: bool) -> Learner:
+def full_learner(options: Options, label: str, *, captured: bool) -> Learner:
     """A learner and a replay full of random transitions."""
     method, method_options = METHODS[label]
     where = {"device": options.device, "precision": options.precision}
@@ -116,7 +116,8 @@ def full_learner(options: Options, label: str, *, recorded: bool) -> Learner:
             "generator": replay.generator.get_state(),
         }
     )
-    learner = Learner(agent, replay, tapes=cuda_tapes(agent, replay) if recorded else None)
+    new_pool = cuda_graph_pools(agent, replay) if captured else None
+    learner = Learner(agent, replay, new_pool=new_pool)
     learner.set_performance(torch.linspace(0, 1, options.tasks))
     return learner
 

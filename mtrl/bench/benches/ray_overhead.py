@@ -75,6 +75,7 @@ class Driver:
         self.collector = collector
         self.weights = weights
         self.version = 0
+        self.in_flight = 0
 
     def turn(self, chunk: int, rollouts: int) -> dict[str, float]:
         """Wall seconds and seconds in the actor of so many rollouts, with rollouts always in flight."""
@@ -85,17 +86,23 @@ class Driver:
         for _ in range(rollouts):
             inside += self._next()
         wall = time.perf_counter() - start
-        while self.collector.in_flight(0):  # of this size, before the next turn
-            self.collector.receive(block=True, ordered=True)
+        while self.in_flight:  # of this size, before the next turn
+            self._receive()
         return {"wall": wall, "inside": inside}
 
     def _next(self) -> float:
-        (rollout,) = self.collector.receive(block=True, ordered=True)
+        seconds = self._receive()
         self._fill()
+        return seconds
+
+    def _receive(self) -> float:
+        (rollout,) = self.collector.receive(block=True, ordered=True)
+        self.in_flight -= 1
         return sum(rollout.seconds.values())
 
     def _fill(self) -> None:
         self.version += 1
         self.collector.publish(self.weights, self.version)
-        while self.collector.in_flight(0) < IN_FLIGHT:
+        while self.in_flight < IN_FLIGHT:
             self.collector.request(0, "policy")
+            self.in_flight += 1

@@ -15,11 +15,20 @@ class Collector(Protocol):
     """Workers that are asked for rollouts and answer in their own time.
 
     The training loop decides when to ask and with which policy; a collector only carries it out, so
-    the same loop runs in one process or on a cluster.
+    the same loop runs in one process or on a cluster. It is built, then restored where a run goes on,
+    then started.
+
+    Attributes:
+        num_workers: how many.
+        restarts: deaths of workers so far.
     """
 
     num_workers: int
     restarts: int
+
+    def start(self) -> None:
+        """Start the workers, and wait until they can be asked."""
+        ...
 
     def publish(self, weights: NDArray[np.float32], version: int) -> None:
         """Make `weights` the policy of all requests from now on."""
@@ -38,12 +47,12 @@ class Collector(Protocol):
         """
         ...
 
-    def in_flight(self, worker: int) -> int:
-        """Rollouts requested from a worker and not received."""
-        ...
-
     def state_dict(self) -> dict[str, Any]:
         """Sequence and incarnation numbers and what workers carry over a restart."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore :meth:`state_dict`, before :meth:`start`; workers are of the next incarnation."""
         ...
 
     def close(self) -> None:

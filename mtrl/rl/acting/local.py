@@ -25,7 +25,6 @@ class LocalCollector:
         make_runner: builds the runner of worker i in incarnation k.
         num_workers: how many.
         rollout_steps: T.
-        state: of a run that is resumed.
     """
 
     def __init__(
@@ -33,27 +32,32 @@ class LocalCollector:
         make_runner: Callable[[int, int], EnvRunner],
         num_workers: int,
         rollout_steps: int,
-        state: dict[str, Any] | None = None,
     ) -> None:
         self.num_workers = num_workers
         self.restarts = 0
         self.rollout_steps = rollout_steps
-        self.incarnation = state["incarnation"] + 1 if state else 0
-        self.sequences = list(state["sequences"]) if state else [0] * num_workers
-        self.runners = [make_runner(i, self.incarnation) for i in range(num_workers)]
-        if state:
-            for runner, saved in zip(self.runners, state["workers"], strict=True):
-                if saved is not None:
-                    runner.load_state_dict(saved)
+        self.incarnation = 0
+        self.sequences = [0] * num_workers
+        self.runners: list[EnvRunner] = []
+        self._make_runner = make_runner
+        self._carried: list[dict[str, Any] | None] = [None] * num_workers
         self._queue: deque[tuple[int, str, NDArray[np.float32], int]] = deque()
         self._published: tuple[NDArray[np.float32], int] | None = None
 
+    def start(self) -> None:
+        """See `mtrl.rl.acting.interfaces.Collector`."""
+        for worker, state in enumerate(self._carried):
+            runner = self._make_runner(worker, self.incarnation)
+            if state is not None:
+                runner.load_state_dict(state)
+            self.runners.append(runner)
+
     def publish(self, weights: NDArray[np.float32], version: int) -> None:
-        """See :class:`Collector`."""
+        """See `mtrl.rl.acting.interfaces.Collector`."""
         self._published = weights, version
 
     def request(self, worker: int, explore: str) -> None:
-        """See :class:`Collector`."""
+        """See `mtrl.rl.acting.interfaces.Collector`."""
         assert self._published is not None, "publish a policy before the first request"
         self._queue.append((worker, explore, *self._published))
 
@@ -69,17 +73,19 @@ class LocalCollector:
         self.sequences[worker] += 1
         return [rollout]
 
-    def in_flight(self, worker: int) -> int:
-        """See :class:`Collector`."""
-        return sum(queued == worker for queued, *_ in self._queue)
-
     def state_dict(self) -> dict[str, Any]:
-        """See :class:`Collector`."""
+        """See `mtrl.rl.acting.interfaces.Collector`."""
         return {
             "incarnation": self.incarnation,
             "sequences": list(self.sequences),
             "workers": [runner.state_dict() for runner in self.runners],
         }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See `mtrl.rl.acting.interfaces.Collector`."""
+        self.incarnation = state["incarnation"] + 1
+        self.sequences = list(state["sequences"])
+        self._carried = list(state["workers"])
 
     def close(self) -> None:
         """Close the environments."""
@@ -93,12 +99,13 @@ class LocalEvaluator:
 
     Args:
         tasks: names and goals.
-        policy: a policy of its own, whose weights are overwritten.
+        policy: for this evaluator alone; its weights are overwritten.
         goals: how many goals a periodic evaluation tries.
     """
 
     def __init__(self, tasks: TaskSet, policy: ActingPolicy, goals: int) -> None:
-        self.tasks, self.policy = tasks, policy
+        self.tasks = tasks
+        self.policy = policy
         self.goals = min(goals, tasks.num_goals)
         self._envs: list[EpisodeEnv] = []
         self._result: tuple[int, Evaluation] | None = None

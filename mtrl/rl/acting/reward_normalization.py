@@ -30,4 +30,5 @@ class RunningRewardScale:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore :meth:`state_dict`."""
-        self.mean, self.variance = state["mean"], state["variance"]
+        self.mean = state["mean"]
+        self.variance = state["variance"]

@@ -1,16 +1,15 @@
-"""Records an update once and replays it: CUDA graphs, with the host let in where a method needs it.
+"""Capture an update once and replay it: CUDA graphs, cut where a method needs the host.
 
-Replaying runs no Python: the device repeats the recorded operations on the same memory. So whatever an
-update depends on has to lie in tensors that are changed in place (parameters, optimiser and method
-state, rings, the state of generators), and whatever has to run on the host says so
-(`mtrl.balancing.capture.host_call`); there the recording is cut.
+A replay runs no Python: the device repeats the captured operations on the same memory. So everything
+that an update depends on lies in tensors that are changed in place (parameters, state of optimisers
+and methods, rings, the state of generators). Work that has to run on the host says so
+(`mtrl.balancing.capture.host_call`), and the capture is cut there.
 """
 
 from __future__ import annotations
 
 import contextlib
 import gc
-import time
 from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any, Generic, Protocol, TypeVar
@@ -24,39 +23,49 @@ from mtrl.balancing.capture import captured_by
 T = TypeVar("T")
 
 
-class Tape(Protocol):
-    """A stretch of device work; once stopped, what was recorded has also been carried out."""
+class Graph(Protocol):
+    """One stretch of device work."""
 
-    def start(self) -> None:
-        """Record from now on."""
+    def begin(self) -> None:
+        """Capture from now on."""
         ...
 
-    def stop(self) -> None:
-        """The stretch ends here."""
+    def end(self) -> None:
+        """End the capture, and see to it that the captured work has been carried out once."""
         ...
 
     def abandon(self) -> None:
-        """Stop without carrying anything out: what was to be recorded failed."""
+        """End a capture that failed; carry nothing out."""
         ...
 
     def replay(self) -> None:
-        """Do it again."""
+        """Carry the captured work out again."""
         ...
 
 
-class Recording(Generic[T]):
-    """One call, recorded: stretches of device work, and between them calls on the host.
+class GraphPool(Protocol):
+    """The memory that the graphs of one captured step share."""
+
+    def new_graph(self) -> Graph:
+        """An empty graph."""
+        ...
+
+
+class CapturedStep(Generic[T]):
+    """One call as graphs of device work, and calls on the host between them.
 
     Args:
-        call: what to record; its result is made of tensors, which every replay overwrites.
-        new_tape: makes an empty tape.
+        call: what to capture; its result is made of tensors, which every replay overwrites.
+        pool: makes the graphs.
+
+    Attributes:
+        result: of the call.
     """
 
-    def __init__(self, call: Callable[[], T], new_tape: Callable[[], Tape]) -> None:
-        self._new_tape = new_tape
-        self._steps: list[Callable[[], None]] = []
-        self._open: Tape | None = None
-        self.host_seconds = 0.0  # spent in calls on the host since this was last set to zero
+    def __init__(self, call: Callable[[], T], pool: GraphPool) -> None:
+        self._pool = pool
+        self._work: list[Callable[[], None]] = []
+        self._open: Graph | None = None
         try:
             self._begin()
             with captured_by(self):
@@ -69,8 +78,8 @@ class Recording(Generic[T]):
 
     def replay(self) -> T:
         """Carry the call out again; the result is the same tensors with new contents."""
-        for step in self._steps:
-            step()
+        for work in self._work:
+            work()
         return self.result
 
     def host_call(self, call: Callable[[], Any]) -> Any:
@@ -80,79 +89,95 @@ class Recording(Generic[T]):
             kept = pytree.tree_map(_own, call())
 
         def again() -> None:
-            start = time.perf_counter()
             with captured_by(None):
                 fresh = pytree.tree_leaves(call())
             for old, new in zip(pytree.tree_leaves(kept), fresh, strict=True):
                 if isinstance(old, Tensor):
                     old.copy_(torch.as_tensor(new), non_blocking=True)
-            self.host_seconds += time.perf_counter() - start
 
-        self._steps.append(again)
+        self._work.append(again)
         self._begin()
         return kept
 
     def _begin(self) -> None:
-        tape = self._new_tape()
-        tape.start()
-        self._open = tape
+        graph = self._pool.new_graph()
+        graph.begin()
+        self._open = graph
 
     def _end(self) -> None:
         if self._open is not None:
-            tape, self._open = self._open, None
-            tape.stop()
-            self._steps.append(tape.replay)
+            graph, self._open = self._open, None
+            graph.end()
+            self._work.append(graph.replay)
 
 
 def _own(value: Any) -> Any:
-    """Memory of the recording's own for what a call on the host returned."""
+    """A copy of what a call on the host returned, in memory that belongs to the captured step."""
     if isinstance(value, Tensor):
         return value.clone()
     return torch.tensor(value) if isinstance(value, Real) else value
 
 
-class CudaTape:
-    """A CUDA graph. Unmeasured: no machine with a GPU was at hand.
+class CudaGraphPool:
+    """See :class:`GraphPool`.
 
     Args:
-        stream: to record on; never the default one.
-        pool: memory that all stretches of one recording share.
+        generators: whose draws are part of the work.
+    """
+
+    def __init__(self, generators: Sequence[torch.Generator]) -> None:
+        self._generators = generators
+        self._stream = torch.cuda.Stream()  # never the default one
+        self._memory = torch.cuda.graph_pool_handle()
+
+    def new_graph(self) -> CudaGraph:
+        """An empty graph in this memory."""
+        return CudaGraph(self._stream, self._memory, self._generators)
+
+
+class CudaGraph:
+    """See :class:`Graph`.
+
+    Args:
+        stream: to capture on.
+        memory: handle of the memory that the graph takes its tensors from.
         generators: whose draws are part of the work.
     """
 
     def __init__(
-        self, stream: torch.cuda.Stream, pool: Any, generators: Sequence[torch.Generator]
+        self, stream: torch.cuda.Stream, memory: Any, generators: Sequence[torch.Generator]
     ) -> None:
-        self._stream, self._pool = stream, pool
+        self._stream = stream
+        self._memory = memory
         self._graph = torch.cuda.CUDAGraph()
         for generator in generators:
             self._graph.register_generator_state(generator)
 
-    def start(self) -> None:
-        """Wait for what was given out before, then record."""
+    def begin(self) -> None:
+        """Wait for the work launched before, then capture."""
         torch.cuda.synchronize()
-        gc.collect()  # memory freed while recording would stay with the graph
+        gc.collect()  # memory freed during a capture would stay with the graph
         torch.cuda.empty_cache()
         self._context = torch.cuda.stream(self._stream)
         self._context.__enter__()
         try:
-            self._graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+            self._graph.capture_begin(pool=self._memory, capture_error_mode="thread_local")
         except BaseException:
             self._context.__exit__(None, None, None)
             raise
 
-    def stop(self) -> None:
-        """Recording on a device does nothing yet, so replay it once."""
+    def end(self) -> None:
+        """Capture does not execute; replay once so that this step takes effect."""
         self._leave()
         self._graph.replay()
 
     def abandon(self) -> None:
-        """See :class:`Tape`; the capture has failed, and says so once more."""
+        """See :class:`Graph`. The failed capture raises once more when it ends."""
         with contextlib.suppress(RuntimeError):
             self._leave()
 
     def replay(self) -> None:
-        """Give the whole stretch to the device, on the current stream."""
+        """Launch the work on the current stream."""
         self._graph.replay()
 
     def _leave(self) -> None:

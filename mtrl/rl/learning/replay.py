@@ -58,8 +58,10 @@ class Replay:
         device: torch.device | str = "cpu",
         seed: int = 0,
     ) -> None:
-        self.num_tasks, self.capacity = num_tasks, capacity
-        self.gamma, self.n_step = discount, n_step
+        self.num_tasks = num_tasks
+        self.capacity = capacity
+        self.gamma = discount
+        self.n_step = n_step
         self.device = torch.device(device)
 
         def ring(*shape: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""The policy's weights on their way to the workers, beside the learner's work."""
+"""Copies the policy's weights to the host while the learner works."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from mtrl.rl.acting.policy import flat_weights
 class WeightSync:
     """Copies the actor's weights to the host.
 
-    From a GPU the copy goes on a stream of its own into pinned memory, so that neither the host waits
-    for the updates that it has given out nor these for the copy. (Unmeasured: no machine with a GPU was
-    at hand.) On a CPU it is made at once.
+    From a GPU the copy goes on a second stream into pinned memory: the host does not wait for the
+    updates that it has launched, and they do not wait for the copy. On a CPU it is made at once.
 
     Args:
         actor: the network, on the learner's device.
@@ -51,7 +50,7 @@ class WeightSync:
         self._pending = version, event
 
     def take(self, *, wait: bool) -> tuple[NDArray[np.float32], int] | None:
-        """The weights and their version once they have arrived; None before, or where none are due.
+        """The weights and their version once they have arrived; None before, or without a copy.
 
         Args:
             wait: for a copy under way.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 
 import pytest
 import torch
@@ -57,26 +58,30 @@ def test_trunk_takes_the_direction_and_heads_as_the_method_says(name: str, pi: b
     problem = TwoTasks()
     balancer = problem.balancer(name, method_options={"pi": {}} if pi else {})
     for _ in range(3):  # weights that are learned have left their start
-        metrics = balancer.backward(problem, torch.tensor([0.2, 0.8]))
+        step = balancer.backward(problem, torch.tensor([0.2, 0.8]))
         balancer.after_step()
     assert problem.trunk.grad is not None and problem.heads.grad is not None
     assert METHODS[name].weighs_losses == (name in LOSS_WEIGHTINGS)
-    scale = metrics["weights"].float()[:, None] if name in LOSS_WEIGHTINGS else 1.0
+    scale = 1.0
+    if name in LOSS_WEIGHTINGS:
+        assert step.weights is not None
+        scale = step.weights.float()[:, None]
     torch.testing.assert_close(problem.heads.grad, scale * problem.head_gradient())
-    if "weights" in metrics and name not in ("sam_gs", "moco"):
-        expected = metrics["weights"].float() @ problem.rows()
+    if step.weights is not None and name not in ("sam_gs", "moco"):
+        expected = step.weights.float() @ problem.rows()
         torch.testing.assert_close(problem.trunk.grad, expected)
-    assert metrics["finite"]
-    assert all(isinstance(value, Tensor) for value in metrics.values())
-    torch.testing.assert_close(metrics["grad_norm"], problem.trunk.grad.norm())
+    assert step.finite and not step.masked
+    assert all(isinstance(value, Tensor) for value in step.metrics.values())
+    torch.testing.assert_close(step.metrics["grad_norm"], problem.trunk.grad.norm())
 
 
 @pytest.mark.parametrize("name", ["fixed", "gradnorm", "nash_mtl"])
 @pytest.mark.parametrize("scaling", ["unit", "weights"])
 def test_head_scaling_can_be_chosen_for_any_weighting(name: str, scaling: str) -> None:
     problem = TwoTasks()
-    metrics = problem.balancer(name, head_scaling=scaling).backward(problem)
-    scale = metrics["weights"].float()[:, None] if scaling == "weights" else 1.0
+    step = problem.balancer(name, head_scaling=scaling).backward(problem)
+    assert step.weights is not None
+    scale = step.weights.float()[:, None] if scaling == "weights" else 1.0
     assert problem.heads.grad is not None
     torch.testing.assert_close(problem.heads.grad, scale * problem.head_gradient())
 
@@ -113,7 +118,7 @@ def test_the_head_of_a_single_task_takes_its_gradient(name: str) -> None:
 
 def test_clip_bounds_trunk_and_heads_separately() -> None:
     problem = TwoTasks()
-    metrics = problem.balancer("pcgrad", max_norm=0.1).backward(problem)
+    metrics = problem.balancer("pcgrad", max_norm=0.1).backward(problem).metrics
     for parameter in (problem.trunk, problem.heads):
         assert parameter.grad is not None
         assert float(parameter.grad.norm()) == pytest.approx(0.1, rel=1e-4)
@@ -126,7 +131,8 @@ def test_clip_leaves_gradients_within_the_bound_as_they_are(clip: str) -> None:
     free.balancer("pcgrad").backward(free)
     assert free.trunk.grad is not None and free.heads.grad is not None
     bound = 1.1 * float(torch.cat([free.trunk.grad, free.heads.grad.flatten()]).norm())
-    metrics = bounded.balancer("pcgrad", max_norm=bound, clip=clip).backward(bounded)
+    balancer = bounded.balancer("pcgrad", max_norm=bound, clip=clip)
+    metrics = balancer.backward(bounded).metrics
     assert bounded.trunk.grad is not None and bounded.heads.grad is not None
     assert torch.equal(bounded.trunk.grad, free.trunk.grad)
     assert torch.equal(bounded.heads.grad, free.heads.grad)
@@ -136,7 +142,8 @@ def test_clip_leaves_gradients_within_the_bound_as_they_are(clip: str) -> None:
 def test_joint_clip_bounds_the_norm_of_trunk_and_heads_together() -> None:
     free, bounded = TwoTasks(), TwoTasks()
     free.balancer("pcgrad").backward(free)
-    metrics = bounded.balancer("pcgrad", max_norm=0.1, clip="joint").backward(bounded)
+    balancer = bounded.balancer("pcgrad", max_norm=0.1, clip="joint")
+    metrics = balancer.backward(bounded).metrics
     norms = []
     for problem in (free, bounded):
         assert problem.trunk.grad is not None and problem.heads.grad is not None
@@ -182,14 +189,40 @@ def test_after_step_is_free_for_methods_that_do_not_ask(name: str) -> None:
     assert problem.calls == calls
 
 
-def test_gramian_of_the_last_step_is_at_hand() -> None:
+def test_a_step_has_the_gramian_where_one_was_formed() -> None:
     problem = TwoTasks()
-    balancer = problem.balancer("mgda")
-    assert balancer.gramian is None
-    balancer.backward(problem)
     rows = problem.rows().double()
-    assert balancer.gramian is not None
-    torch.testing.assert_close(balancer.gramian, rows @ rows.T, rtol=1e-5, atol=1e-5)
+    plain = problem.balancer("ls")
+    assert plain.backward(problem).gramian is None
+    steps = [
+        problem.balancer("mgda").backward(problem),
+        plain.backward(problem, diagnose=True),
+    ]
+    for step in steps:
+        assert step.gramian is not None
+        torch.testing.assert_close(step.gramian, rows @ rows.T, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["ls", "mgda"])
+def test_what_the_loss_function_returns_beside_the_losses_is_no_metric(name: str) -> None:
+    problem = TwoTasks()
+
+    def losses(shared: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        values, _ = problem(shared)
+        return values, {"seen": 2.0 * values}
+
+    step = problem.balancer(name).backward(losses)
+    assert torch.equal(step.aux["seen"], 2.0 * step.losses)
+    assert not step.aux["seen"].requires_grad
+    assert "seen" not in step.metrics
+
+
+@pytest.mark.parametrize("name", ["ls", "pcgrad", "nash_mtl"])
+def test_a_task_that_is_left_out_is_told(name: str) -> None:
+    problem = TwoTasks()
+    problem.targets[0, 0] = torch.nan
+    step = problem.balancer(name).backward(problem)
+    assert step.masked and not step.finite
 
 
 def test_state_goes_through_the_balancer() -> None:
@@ -207,15 +240,23 @@ def test_state_goes_through_the_balancer() -> None:
 def test_the_method_s_seconds_contain_the_gramian(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock, gramian = [0.0], TaskGradients.gramian
+    open_parts: list[str] = []
+    seen: list[list[str]] = []
+    gramian = TaskGradients.gramian
 
-    def slow(self: TaskGradients) -> Tensor:
-        clock[0] += 1.0
+    @contextlib.contextmanager
+    def clock(part: str) -> Iterator[None]:
+        open_parts.append(part)
+        yield
+        open_parts.pop()
+
+    def noted(self: TaskGradients) -> Tensor:
+        seen.append(list(open_parts))
         return gramian(self)
 
     problem = TwoTasks()
-    balancer = problem.balancer(name)
-    monkeypatch.setattr(TaskGradients, "gramian", slow)
-    monkeypatch.setattr("mtrl.balancing.balancer.time.perf_counter", lambda: clock[0])
+    balancer = problem.balancer(name, clock=clock)
+    monkeypatch.setattr(TaskGradients, "gramian", noted)
     balancer.backward(problem)
-    assert balancer.seconds == clock[0] == 1.0
+    assert seen == [["balancing"]]
+    assert open_parts == []

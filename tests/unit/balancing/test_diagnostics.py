@@ -101,12 +101,12 @@ def test_mer_balance_reproduces_the_published_table(
 
 
 def measured(method: Aggregator, jacobian: Tensor) -> dict[str, float]:
-    """What a recorded step of a method says of the rows that it combined, and of the raw ones."""
+    """What a step with diagnostics says of the rows that a method combined, and of the raw ones."""
     losses = torch.ones(len(jacobian))
-    direction = method.aggregate(Signals(jacobian=jacobian, losses=losses, record=True))
-    gramian = jacobian @ jacobian.T
+    answer = method.balance(Signals(jacobian=jacobian, losses=losses, diagnose=True))
+    gramian, direction = jacobian @ jacobian.T, answer.flat()
     report = step_diagnostics(
-        gramian, jacobian @ direction, direction @ direction, adjusted=method.adjusted
+        gramian, jacobian @ direction, direction @ direction, adjusted=answer.adjusted
     )
     return {name: float(value) for name, value in report.items() if value.dim() == 0}
 
@@ -284,38 +284,35 @@ ADJUSTING = {"pcgrad", "ri_pcgrad", "gradvac", "graddrop", "rgb", "upgrad", "ali
 @pytest.mark.parametrize("name", METHODS)
 def test_measuring_changes_no_step_and_costs_nothing_unasked(name: str) -> None:
     options = METHODS[name].example_options
-    plain, recorded = (build(name, 2, 10, **options) for _ in range(2))
+    plain, asked = (build(name, 2, 10, **options) for _ in range(2))
     for seed in range(3):
         jacobian = torch.randn(2, 10, generator=torch.Generator().manual_seed(seed))
         losses, performance = torch.tensor([1.0, 2.0]), torch.tensor([0.2, 0.7])
         signals = Signals(jacobian=jacobian, losses=losses, performance=performance)
-        direction = plain.aggregate(signals)
-        assert plain.adjusted is None
+        direction = plain.balance(signals)
+        assert direction.adjusted is None
         assert "angle_gmae" not in plain.metrics
         assert "omega_square" not in plain.metrics
-        asked = recorded.aggregate(signals.replaced(record=True))
-        assert torch.equal(asked, direction)
-        assert (recorded.adjusted is not None) == (name in ADJUSTING)
-        assert ("omega_square" in recorded.metrics) == (name == "pivrg")
-    for (key, left), (_, right) in zip(
-        plain.named_buffers(), recorded.named_buffers(), strict=True
-    ):
+        diagnosed = asked.balance(signals.replaced(diagnose=True))
+        assert torch.equal(diagnosed.flat(), direction.flat())
+        assert (diagnosed.adjusted is not None) == (name in ADJUSTING)
+        assert ("omega_square" in asked.metrics) == (name == "pivrg")
+    for (key, left), (_, right) in zip(plain.named_buffers(), asked.named_buffers(), strict=True):
         assert torch.equal(left, right), key
-    recorded.aggregate(signals)
-    assert recorded.adjusted is None, "of the last call"
+    assert asked.balance(signals).adjusted is None, "nothing is kept of the call before"
 
 
 def test_the_balancer_reports_adjusted_rows_and_raw_ones() -> None:
     weight = torch.nn.Parameter(torch.zeros(2, dtype=torch.float64))
     jacobian = torch.tensor([[2.0, 0.0], [-0.5, 0.75**0.5]], dtype=torch.float64)
     balancer = Balancer(build("pcgrad", 2, 2), {"w": weight}, {}, mode="loop")
-    report = balancer.backward(lambda shared: (jacobian @ shared["w"], None), record=True)
+    report = balancer.backward(lambda shared: (jacobian @ shared["w"], None), diagnose=True).metrics
     assert float(report["conflict"]) == pytest.approx(0.25)
     assert float(report["raw_conflict"]) == pytest.approx(0.75)
-    plain = balancer.backward(lambda shared: (jacobian @ shared["w"], None))
+    plain = balancer.backward(lambda shared: (jacobian @ shared["w"], None)).metrics
     assert "conflict" not in plain
     balancer = Balancer(build("ls", 2, 2), {"w": weight}, {}, mode="loop")
-    report = balancer.backward(lambda shared: (jacobian @ shared["w"], None), record=True)
+    report = balancer.backward(lambda shared: (jacobian @ shared["w"], None), diagnose=True).metrics
     assert float(report["conflict"]) == float(report["raw_conflict"]) == pytest.approx(0.75)
     assert float(report["proximity"]) == 0.0
 
@@ -347,8 +344,8 @@ def test_omega_is_measured_with_the_methods_own_options(
 ) -> None:
     performance = 0.1 + spread * torch.tensor([0.0, 0.5, 1.0, 0.4], dtype=torch.float64)
     balancing = build(method, 4, 10, **options)
-    balancing.aggregate(
-        Signals(losses=torch.ones(4), jacobian=rows(), performance=performance, record=True)
+    answer = balancing.balance(
+        Signals(losses=torch.ones(4), jacobian=rows(), performance=performance, diagnose=True)
     )
     omega = performance_weights(Performance(performance), min_temperature=100.0, bound=1.8)
     facts = balancing.metrics
@@ -357,7 +354,7 @@ def test_omega_is_measured_with_the_methods_own_options(
     assert float(facts["omega_temperature"]) == pytest.approx(tau)
     estimate = tau**2 * (float(omega.square().sum()) / 4 - 1)
     assert float(facts["drop_variance_estimate"]) == pytest.approx(estimate)
-    assert (balancing.adjusted is not None) == (method in ADJUSTING)
+    assert (answer.adjusted is not None) == (method in ADJUSTING)
 
 
 @pytest.mark.parametrize("proximity_weight", [0.0, 0.3, 1.0])
@@ -369,7 +366,7 @@ def test_angle_errors_vanish_at_the_minimum_of_the_methods_own_objective(
         method = build(
             "rgb", 4, 10, inner_steps=steps, inner_rate=1.0, proximity_weight=proximity_weight
         )
-        method.aggregate(Signals(jacobian=rows(), record=True))
+        method.aggregate(Signals(jacobian=rows(), diagnose=True))
         reports.append({k: float(v) for k, v in method.metrics.items() if k.startswith("angle_")})
     start, end = reports
     assert end["angle_gmae"] < 1e-5 < 0.1 < start["angle_gmae"]

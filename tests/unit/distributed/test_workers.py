@@ -54,10 +54,17 @@ class FakeRay:
             return [self.get(one) for one in answer]
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        return answer.value if isinstance(answer, Answer) else answer
 
     def kill(self, actor: Any) -> None:
         self.killed.append(actor)
+
+
+class Answer:
+    """A reference, to be told from others by identity."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
 
 
 class Call:
@@ -78,7 +85,7 @@ class FakeWorker:
         done = 0 if self.state is None else self.state["done"]
         self.state = {"done": done + 1}
         rollout = Rollout(self.index, self.incarnation, sequence, version, 10, [], {})
-        return rollout, self.state
+        return Answer((rollout, self.state))
 
 
 @pytest.fixture
@@ -91,7 +98,12 @@ def ray(monkeypatch: pytest.MonkeyPatch) -> FakeRay:
 
 
 def make_collector(
-    monkeypatch: pytest.MonkeyPatch, tasks: TaskSet, script: list[Any], **options: Any
+    monkeypatch: pytest.MonkeyPatch,
+    tasks: TaskSet,
+    script: list[Any],
+    *,
+    state: dict[str, Any] | None = None,
+    **options: Any,
 ) -> tuple[RayCollector, list[FakeWorker]]:
     spawned: list[FakeWorker] = []
 
@@ -104,6 +116,10 @@ def make_collector(
     collector = RayCollector(
         tasks, NETWORKS, num_workers=workers, rollout_steps=5, seed=0, **options
     )
+    if state is not None:
+        collector.load_state_dict(state)
+    assert spawned == [], "no worker before the start"
+    collector.start()
     collector.publish(np.zeros(1, np.float32), 0)
     return collector, spawned
 
@@ -140,14 +156,20 @@ def test_samplers_of_a_resumed_run_do_not_repeat_their_streams(fake_tasks: TaskS
         (rollout,) = collector.receive(block=True, ordered=True)
         return np.concatenate([fragment.action for fragment in rollout.fragments])
 
-    first = LocalCollector(make, 1, 20)
+    def started(before: LocalCollector | None = None) -> LocalCollector:
+        collector = LocalCollector(make, 1, 20)
+        if before is not None:
+            collector.load_state_dict(before.state_dict())
+        collector.start()
+        return collector
+
+    first = started()
     drawn = actions(first)
-    assert np.array_equal(drawn, actions(LocalCollector(make, 1, 20)))
-    resumed = LocalCollector(make, 1, 20, first.state_dict())
+    assert np.array_equal(drawn, actions(started()))
+    resumed = started(first)
     assert resumed.incarnation == 1
     assert not np.isin(actions(resumed), drawn).any()
-    again = LocalCollector(make, 1, 20, resumed.state_dict())
-    assert again.incarnation == 2
+    assert started(resumed).incarnation == 2
 
 
 @pytest.mark.parametrize("death", DEATHS, ids=lambda death: type(death).__name__)
@@ -205,7 +227,7 @@ def test_no_wait_is_for_ever(
     with pytest.raises(WorkersFailedError, match="a rollout of worker 1"):
         collector.receive(block=True, ordered=False)
     with pytest.raises(WorkersFailedError, match="2 of 2 rollout workers, which build"):
-        collector.wait_until_ready()
+        collector.start()
     with pytest.raises(WorkersFailedError, match="2 of 2 evaluation workers"):
         make_evaluator(monkeypatch, fake_tasks, []).full(np.zeros(1, np.float32), 0)
 
@@ -217,7 +239,7 @@ def test_a_signal_ends_the_wait_for_the_start(
     collector, _ = make_collector(monkeypatch, fake_tasks, [], interrupt=interrupt)
     ray.hangs = True
     interrupt.signal = 2
-    collector.wait_until_ready()
+    collector.start()
     collector.request(0, "policy")
     assert collector.receive(block=True, ordered=True) == []
 

@@ -1,4 +1,4 @@
-"""Recorded updates: replayed, they do what they did call by call, for every method."""
+"""Captured updates: replayed, they do what they did call by call, for every method."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from mtrl.balancing import METHODS, Aggregator, Balancer, build
 from mtrl.balancing.capture import captured_by, host_call, may_read
 from mtrl.networks.multi_head import MultiHead
 from mtrl.rl.config import BalancingConfig, SACConfig
-from mtrl.rl.learning.cuda_graphs import Recording, Tape
-from mtrl.rl.learning.learner import Learner, cuda_tapes
+from mtrl.rl.learning import sac as sac_module
+from mtrl.rl.learning.cuda_graphs import CapturedStep
+from mtrl.rl.learning.learner import Learner, cuda_graph_pools
 from mtrl.rl.learning.replay import Batch, Replay
 from mtrl.rl.learning.sac import MultiTaskSAC
 from mtrl.runs.nan_guard import NonFiniteGuard
 from tests.helpers import NETWORKS, make_agent, make_batch, make_fragment
-from tests.op_tape import OpTape
+from tests.op_graph import OpGraph, OpGraphPool
 
 M = 3
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in METHODS} | {
@@ -36,66 +37,66 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in 
 }
 
 
-def tapes() -> Callable[[], Tape]:
-    return OpTape
-
-
-def make_updates(method: str, options: Mapping[str, Any], *, recorded: bool) -> Learner:
+def make_learner(method: str, options: Mapping[str, Any], *, captured: bool) -> Learner:
     sac = SACConfig(batch_size=8, actor_interval=2, min_temperature=0.1, reward_scaling="mean")
     agent = make_agent(method, sac=sac, **options)
     replay = Replay(M, 40, 4, 2, discount=0.99, seed=1)
     for task in range(M):
         replay.add(make_fragment(15, task=task, start=task - 1.0))
-    return Learner(agent, replay, tapes=tapes if recorded else None)
+    return Learner(agent, replay, new_pool=OpGraphPool if captured else None)
 
 
-def play(updates: Learner) -> list[dict[str, Tensor]]:
+def play(learner: Learner) -> list[dict[str, Tensor]]:
     """Updates with everything that happens between them in training."""
     seen = []
     for i in range(16):
         if i % 4 == 0:
-            updates.replay.add(make_fragment(10, task=i % M, start=0.1 * i))
-            updates.set_performance(torch.tensor([0.1 * i, 0.05 * i, float("nan")]).clamp(0, 1))
+            learner.replay.add(make_fragment(10, task=i % M, start=0.1 * i))
+            learner.set_performance(torch.tensor([0.1 * i, 0.05 * i, float("nan")]).clamp(0, 1))
         if i == 9:
-            updates.agent.reset_networks()
-            updates.agent.set_reward_scale(torch.tensor([1.0, 2.0, 4.0]))
-        metrics, _ = updates(record=i == 6)
-        seen.append({name: value.clone() for name, value in metrics.items()})
+            learner.agent.reset_networks()
+            learner.agent.set_reward_scale(torch.tensor([1.0, 2.0, 4.0]))
+        update, _ = learner.update(i, diagnose=i == 6)
+        found = {"finite": update.finite, "masked": update.masked} | update.metrics
+        for part, step in update.steps.items():
+            found |= {f"{part}/{key}": value for key, value in step.aux.items()}
+            if step.weights is not None:
+                found[f"{part}/step weights"] = step.weights
+        seen.append({name: value.clone() for name, value in found.items()})
     return seen
 
 
-def everything(updates: Learner) -> list[Tensor]:
-    state = updates.agent.state_dict() | {"replay": updates.replay.state_dict()}
+def everything(learner: Learner) -> list[Tensor]:
+    state = learner.agent.state_dict() | {"replay": learner.replay.state_dict()}
     return [leaf for leaf in pytree.tree_leaves(state) if isinstance(leaf, Tensor)]
 
 
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS.keys())
 def test_replayed_updates_are_the_same(variant: tuple[str, dict[str, Any]]) -> None:
     method, options = variant
-    plain, recorded = (make_updates(method, options, recorded=r) for r in (False, True))
-    expected, found = play(plain), play(recorded)
-    assert recorded.recorded and not plain.recorded
+    plain, captured = (make_learner(method, options, captured=c) for c in (False, True))
+    expected, found = play(plain), play(captured)
+    assert captured.captured and not plain.captured
     for i, (wanted, got) in enumerate(zip(expected, found, strict=True)):
         assert wanted.keys() == got.keys(), i
         for name in wanted:
             assert torch.equal(wanted[name].nan_to_num(-1.0), got[name].nan_to_num(-1.0)), (i, name)
-    for wanted, got in zip(everything(plain), everything(recorded), strict=True):
+    for wanted, got in zip(everything(plain), everything(captured), strict=True):
         assert torch.equal(wanted, got)
-    assert plain.agent.updates == recorded.agent.updates == 16
 
 
-def test_a_host_method_cuts_the_recording_and_a_capturable_one_does_not() -> None:
-    """One stretch for a method of tensors; a cut for each balancer's look at the host otherwise."""
-    stretches = {}
+def test_a_host_method_cuts_the_capture_and_a_capturable_one_does_not() -> None:
+    """One graph for a method of tensors; a cut for each balancer's look at the host otherwise."""
+    graphs = {}
     for name in ("nash_mtl", "nash_mtl, device", "ls"):
         method, options = VARIANTS[name]
-        updates = make_updates(method, options, recorded=True)
-        play(updates)
-        stretches[name] = {
-            actor: sum(isinstance(getattr(step, "__self__", None), OpTape) for step in r._steps)
-            for actor, r in updates._recordings.items()
+        learner = make_learner(method, options, captured=True)
+        play(learner)
+        graphs[name] = {
+            actor: sum(isinstance(getattr(work, "__self__", None), OpGraph) for work in c._work)
+            for actor, c in learner._captured.items()
         }
-    assert stretches == {
+    assert graphs == {
         "nash_mtl": {True: 3, False: 2},
         "nash_mtl, device": {True: 1, False: 1},
         "ls": {True: 1, False: 1},
@@ -103,15 +104,15 @@ def test_a_host_method_cuts_the_recording_and_a_capturable_one_does_not() -> Non
 
 
 def test_a_bad_update_is_seen_and_changes_nothing_when_replayed() -> None:
-    updates = make_updates("nash_mtl", {}, recorded=True)
-    play(updates)
-    assert updates.guard.problem(now=True) is None
-    before = [p.clone() for p in updates.agent.critic.parameters()]
-    updates.replay.rings.reward.fill_(torch.nan)
-    updates()
-    assert updates.guard.problem(now=True) is not None
+    learner = make_learner("nash_mtl", {}, captured=True)
+    play(learner)
+    assert learner.guard.problem(now=True) is None
+    before = [p.clone() for p in learner.agent.critic.parameters()]
+    learner.replay.rings.reward.fill_(torch.nan)
+    learner.update(16)
+    assert learner.guard.problem(now=True) is not None
     assert all(
-        torch.equal(a, b) for a, b in zip(before, updates.agent.critic.parameters(), strict=True)
+        torch.equal(a, b) for a, b in zip(before, learner.agent.critic.parameters(), strict=True)
     )
 
 
@@ -119,41 +120,41 @@ def test_a_bad_update_is_seen_and_changes_nothing_when_replayed() -> None:
 def test_a_method_that_looks_falls_back_with_a_warning(part: str) -> None:
     """One that claims to be capturable and reads a value: the warning says why, the result is the same.
 
-    In the actor it looks after the critic's half has been recorded and, at a cut, carried out.
+    In the actor it looks after the critic's half has been captured and, at a cut, carried out.
     """
-    plain, updates = (make_updates("nash_mtl", {}, recorded=r) for r in (False, True))
+    plain, learner = (make_learner("nash_mtl", {}, captured=c) for c in (False, True))
 
     class Looks(METHODS["ls"]):  # type: ignore[misc, name-defined]
         def task_weights(self, signals: Any) -> Tensor:
             assert float(signals.losses.sum()) is not None
             return super().task_weights(signals)
 
-    for one in (plain, updates):
+    for one in (plain, learner):
         one.agent.balancers[part].method = Looks(M, one.agent.balancers[part].method.num_shared)
     play(plain)
     with pytest.warns(UserWarning, match="_local_scalar_dense"):
-        play(updates)
-    assert not updates.recorded
-    for wanted, got in zip(everything(plain), everything(updates), strict=True):
+        play(learner)
+    assert not learner.captured
+    for wanted, got in zip(everything(plain), everything(learner), strict=True):
         assert torch.equal(wanted, got)
 
 
-def test_what_is_loaded_is_recorded_anew() -> None:
-    first, second = (make_updates("famo", {}, recorded=True) for _ in range(2))
+def test_what_is_loaded_is_captured_anew() -> None:
+    first, second = (make_learner("famo", {}, captured=True) for _ in range(2))
     play(first)
     play(second)
-    for updates in (first, second):
-        for _ in range(5):
-            updates()
-    fresh = make_updates("famo", {}, recorded=True)
+    for learner in (first, second):
+        for number in range(16, 21):
+            learner.update(number)
+    fresh = make_learner("famo", {}, captured=True)
     play(fresh)
     state = {"agent": second.agent.state_dict(), "replay": second.replay.state_dict()}
     fresh.agent.load_state_dict(state["agent"])
     fresh.replay.load_state_dict(state["replay"])
     fresh.forget()
-    for updates in (first, fresh):
-        for _ in range(6):
-            updates()
+    for learner in (first, fresh):
+        for number in range(21, 27):
+            learner.update(number)
     for wanted, got in zip(everything(first), everything(fresh), strict=True):
         assert torch.equal(wanted, got)
 
@@ -166,17 +167,17 @@ def test_numbers_from_the_host_are_renewed() -> None:
         answer = host_call(lambda: {"sum": float(doubled.sum()), "rows": [doubled + 1.0]})
         return {"sum": answer["sum"], "rows": answer["rows"][0] * 10.0}
 
-    recording = Recording(call, OpTape)
-    assert recording.result["sum"] == 6.0
+    captured = CapturedStep(call, OpGraphPool())
+    assert captured.result["sum"] == 6.0
     source.copy_(torch.tensor([5.0, 6.0]))
-    again = recording.replay()
+    again = captured.replay()
     assert again["sum"] == 22.0
     assert again["rows"].tolist() == [110.0, 130.0]
 
 
-def test_there_are_no_tapes_on_a_cpu() -> None:
-    updates = make_updates("ls", {}, recorded=False)
-    assert cuda_tapes(updates.agent, updates.replay) is None
+def test_there_are_no_graphs_on_a_cpu() -> None:
+    learner = make_learner("ls", {}, captured=False)
+    assert cuda_graph_pools(learner.agent, learner.replay) is None
 
 
 class _OneDevice(TorchDispatchMode):
@@ -225,16 +226,16 @@ def test_nothing_crosses_to_or_from_the_device(variant: tuple[str, dict[str, Any
     performance = torch.rand(M, device="meta")
     with captured_by(NoHost()), _OneDevice(), warnings.catch_warnings():
         warnings.simplefilter("error")
-        metrics = balancer.backward(losses, performance)
+        step = balancer.backward(losses, performance)
         balancer.after_step()
-    assert metrics["losses"].device.type == "meta"
+    assert step.losses.device.type == "meta"
     assert not may_read(performance)
 
 
-def test_moving_a_checkpoint_between_devices_keeps_optimisers_recordable() -> None:
+def test_moving_a_checkpoint_between_devices_keeps_optimisers_capturable() -> None:
     """What `capturable` was on the saving device does not come along."""
-    first, second = make_updates("ls", {}, recorded=False), make_updates("ls", {}, recorded=False)
-    first()
+    first, second = (make_learner("ls", {}, captured=False) for _ in range(2))
+    first.update(0)
     state = first.agent.state_dict()
     for optimizer in state["optimizers"].values():
         optimizer["param_groups"][0]["capturable"] = True
@@ -249,7 +250,7 @@ def test_a_whole_step_stays_on_the_device(method: str, monkeypatch: pytest.Monke
     """Losses, methods, clipping, temperatures, targets and the guard, on tensors without values."""
     host_rng = torch.Generator()
     monkeypatch.setattr(torch, "Generator", lambda device=None: host_rng)  # `meta` has none
-    monkeypatch.setattr(MultiTaskSAC, "_adam", lambda self, parameters, lr: NoAdam())
+    monkeypatch.setattr(sac_module, "build_adam", lambda *arguments: NoAdam())
     monkeypatch.setattr(
         MultiTaskSAC,
         "_noise",
@@ -270,9 +271,9 @@ def test_a_whole_step_stays_on_the_device(method: str, monkeypatch: pytest.Monke
     batch = Batch(*(part.to("meta") for part in make_batch()))
     performance = torch.empty(M, device="meta")
     with captured_by(NoHost()), _OneDevice():
-        metrics = agent.step(batch, performance, actor=True, record=False)
-        guard.watch(metrics)
-    assert {value.device.type for value in metrics.values()} == {"meta"}
+        update = agent.update(batch, performance)
+        guard.watch(update.finite, update.masked)
+    assert {value.device.type for value in update.metrics.values()} == {"meta"}
 
 
 class NoAdam:

@@ -92,13 +92,14 @@ def test_an_update_moves_everything(method: str) -> None:
     agent = make_agent(method)
     before = [flat(m) for m in (agent.actor, agent.critic, agent.target)]
     alpha = agent.log_alpha.detach().clone()
-    metrics = agent.update(make_batch(), PERFORMANCE)
-    assert bool(metrics["finite"])
+    update = agent.update(make_batch(), PERFORMANCE)
+    assert bool(update.finite)
     for module, old in zip((agent.actor, agent.critic, agent.target), before, strict=True):
         assert torch.isfinite(flat(module)).all()
         assert not torch.equal(flat(module), old)
     assert (agent.log_alpha != alpha).all()
-    assert metrics["critic/losses"].shape == (3,)
+    assert update.metrics["critic/losses"].shape == (3,)
+    assert update.steps["critic"].losses.shape == (3,)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -110,12 +111,13 @@ def test_a_loss_that_is_not_finite_changes_nothing(method: str) -> None:
     batch = make_batch(seed=1)
     batch.reward[1, 0] = float("nan")
     batch.obs[1, 0] = float("nan")
-    metrics = agent.update(batch, PERFORMANCE, record=True)
-    assert not bool(metrics["finite"])
+    update = agent.update(batch, PERFORMANCE, diagnose=True)
+    assert not bool(update.finite)
+    assert bool(update.masked)
     for module, old in zip(modules, before, strict=True):
         assert torch.equal(flat(module), old)
     assert torch.equal(agent.log_alpha, alpha)
-    assert bool(agent.update(make_batch(seed=2), PERFORMANCE)["finite"])
+    assert bool(agent.update(make_batch(seed=2), PERFORMANCE).finite)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -155,11 +157,11 @@ def test_actor_interval_and_temperature_floor() -> None:
     agent = make_agent(
         sac=SACConfig(actor_interval=2, min_temperature=0.5, initial_temperature=0.5)
     )
-    agent.update(make_batch())
+    agent.update(make_batch(), actor=agent.actor_due(0))
     actor = flat(agent.actor)
-    agent.update(make_batch(seed=1))
+    agent.update(make_batch(seed=1), actor=agent.actor_due(1))
     assert torch.equal(flat(agent.actor), actor)
-    agent.update(make_batch(seed=2))
+    agent.update(make_batch(seed=2), actor=agent.actor_due(2))
     assert not torch.equal(flat(agent.actor), actor)
     assert (agent.log_alpha.exp() >= 0.5 - 1e-6).all()
 
@@ -232,27 +234,29 @@ def test_head_scaling_by_weights() -> None:
             head_task_dim=network.head_task_dim,
             head_scaling=scaling,  # type: ignore[arg-type]
         )
-        metrics = balancer.backward(
+        step = balancer.backward(
             lambda shared: (network(rows, shared).square().mean((0, 2, 3)), None),
             torch.tensor([0.2, 0.8]),
         )
         assert network.head_weight is not None
         assert network.head_weight.grad is not None
-        grads[scaling] = network.head_weight.grad.clone(), metrics["weights"]
+        grads[scaling] = network.head_weight.grad.clone(), step.weights
     unit, (scaled, weights) = grads["unit"][0], grads["weights"]
+    assert weights is not None
     assert torch.allclose(scaled, unit * weights.float()[None, :, None, None], rtol=1e-5)
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_recording_measures_and_changes_nothing(method: str) -> None:
-    plain, recorded = make_agent(method), make_agent(method)
+def test_diagnostics_measure_and_change_nothing(method: str) -> None:
+    plain, diagnosed = make_agent(method), make_agent(method)
     for i in range(3):
         plain.update(make_batch(seed=i), PERFORMANCE)
-        metrics = recorded.update(make_batch(seed=i), PERFORMANCE, record=True)
-    assert torch.equal(flat(plain.critic), flat(recorded.critic))
-    assert torch.equal(flat(plain.actor), flat(recorded.actor))
+        update = diagnosed.update(make_batch(seed=i), PERFORMANCE, diagnose=True)
+    assert torch.equal(flat(plain.critic), flat(diagnosed.critic))
+    assert torch.equal(flat(plain.actor), flat(diagnosed.actor))
+    metrics = update.metrics
     for part in ("critic", "actor"):
-        gramian = recorded.balancers[part].gramian
+        gramian = update.steps[part].gramian
         assert gramian is not None
         assert gramian.shape == (3, 3)
         for fact in ("cos_to_mean", "conflict", "condition_number", "update_angles", "common_descent",
@@ -276,9 +280,9 @@ def test_the_plain_sum_is_measured_right() -> None:
     shared = list(agent.critic.shared_parameters().values())
     singles = [torch.autograd.grad(losses(None)[0][i], shared) for i in range(3)]
     jacobian = torch.stack([torch.cat([g.flatten() for g in row]) for row in singles])
-    metrics = balancer.backward(losses, record=True)
-    assert balancer.gramian is not None
-    assert torch.allclose(balancer.gramian.float(), jacobian @ jacobian.T, rtol=1e-4)
+    step = balancer.backward(losses, diagnose=True)
+    assert step.gramian is not None
+    assert torch.allclose(step.gramian.float(), jacobian @ jacobian.T, rtol=1e-4)
     cosine = torch.nn.functional.cosine_similarity(jacobian, jacobian.sum(0), dim=1)
     expected = torch.rad2deg(torch.acos(cosine)).double()
-    assert torch.allclose(metrics["update_angles"], expected, atol=0.1)
+    assert torch.allclose(step.metrics["update_angles"], expected, atol=0.1)

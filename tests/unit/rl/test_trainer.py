@@ -18,9 +18,12 @@ from hypothesis import strategies as st
 from mtrl.envs import TaskSet
 from mtrl.rl.acting.fragment import Episode, Fragment, Rollout
 from mtrl.rl.config import EvaluationConfig, RunConfig, ScheduleConfig
+from mtrl.rl.learning.learner import Learner
 from mtrl.rl.learning.replay import Replay
+from mtrl.rl.learning.sac import Update
+from mtrl.rl.parts import Parts
 from mtrl.rl.performance import PerformanceTracker
-from mtrl.rl.schedule import Schedule
+from mtrl.rl.schedule import ResetSchedule, Schedule
 from mtrl.rl.telemetry import Telemetry
 from mtrl.rl.trainer import Trainer
 from mtrl.runs.directory import RunDirectory
@@ -28,6 +31,7 @@ from mtrl.runs.interrupt import Interrupt
 from mtrl.runs.metric_log import MetricLog, read_jsonl
 from mtrl.runs.nan_guard import TrainingError
 from mtrl.runs.progress import make_view
+from mtrl.runs.stopwatch import Stopwatch
 from tests.helpers import make_agent, make_fragment
 
 M = 3
@@ -81,11 +85,14 @@ class Workers:
         acted = -1 if explore == "uniform" else version
         return Rollout(worker, 0, 0, acted, self.rollout, fragments, {})
 
-    def in_flight(self, worker: int) -> int:
-        return sum(asked == worker for asked, _, _ in self.flying)
+    def start(self) -> None:
+        pass
 
     def state_dict(self) -> dict[str, Any]:
         return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pass
 
     def close(self) -> None:
         pass
@@ -100,19 +107,17 @@ class Counted:
         self.watch = watch
         self.guard = self
 
-    def __call__(self, *, record: bool = False) -> tuple[dict[str, torch.Tensor], None]:
-        del record
+    def update(self, number: int, *, diagnose: bool = False) -> tuple[Update, None]:
+        del number, diagnose
         self.watch()
-        return {}, None
+        yes = torch.tensor(True)
+        return Update(finite=yes, masked=~yes, steps={}, metrics={}), None
 
     def problem(self, *, now: bool) -> None:
         del now
 
     def set_performance(self, values: torch.Tensor) -> None:
         del values
-
-    def take_seconds(self) -> dict[str, float]:
-        return {}
 
 
 class Unsaved(Trainer):
@@ -130,7 +135,7 @@ def one_step_each() -> list[Fragment]:
 def training(tasks: TaskSet, config: ScheduleConfig, workers: Workers) -> Iterator[Trainer]:
     schedule, performance = Schedule(config, workers.rollout), PerformanceTracker(M, 5)
     run_config = RunConfig(log_interval_updates=10**9, log_interval_s=1e-9)
-    agent = make_agent()
+    clock = Stopwatch()
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         run = RunDirectory(Path(folder))
         log = MetricLog(run.path, tasks.names, tensorboard=False)
@@ -141,24 +146,25 @@ def training(tasks: TaskSet, config: ScheduleConfig, workers: Workers) -> Iterat
             view=make_view(),
             schedule=schedule,
             performance=performance,
+            clock=clock,
             config=run_config,
             method="ls",
             num_workers=workers.num_workers,
         )
-        yield Unsaved(
+        parts = Parts(
             tasks=tasks,
-            agent=agent,
-            replay=Replay(M, 50, 4, 2, discount=0.9),
+            learner=Learner(make_agent(), Replay(M, 50, 4, 2, discount=0.9)),
             schedule=schedule,
+            resets=ResetSchedule(0, schedule.total_env_steps),
             performance=performance,
             collector=workers,
             evaluator=NoEvaluator(),  # type: ignore[arg-type]
-            run=run,
+            directory=run,
             telemetry=telemetry,
             interrupt=Interrupt(),
-            config=run_config,
-            evaluation=EvaluationConfig(interval_env_steps=0, final=False),
+            clock=clock,
         )
+        yield Unsaved(parts, run_config, EvaluationConfig(interval_env_steps=0, final=False))
 
 
 class NoEvaluator:
@@ -233,7 +239,7 @@ def test_every_run_ends_with_the_same_counters(
                 assert schedule.updates - workers.version < publish
 
         workers.asked = asked
-        trainer.updates = Counted(watch)  # type: ignore[assignment]
+        trainer.learner = Counted(watch)  # type: ignore[assignment]
         assert trainer.run().state == "done"
         assert not workers.flying
         assert schedule.env_steps == -(-total // rollout) * rollout
@@ -272,7 +278,7 @@ def test_a_worker_held_up_holds_up_the_learner_at_the_bound(fake_tasks: TaskSet)
             oldest.append(max(ages(workers, trainer.schedule.updates + 1), default=0))
             policies.update(version for _, _, version in workers.flying)
 
-        trainer.updates = Counted(watch)  # type: ignore[assignment]
+        trainer.learner = Counted(watch)  # type: ignore[assignment]
         trainer.run()
         assert trainer.schedule.updates == 6000
     assert max(oldest) == 155
@@ -301,10 +307,10 @@ def test_the_age_of_policies_is_logged(fake_tasks: TaskSet) -> None:
             return rollout
 
         workers.answer = remembered  # type: ignore[method-assign]
-        trainer.updates = Counted(lambda: None)  # type: ignore[assignment]
+        trainer.learner = Counted(lambda: None)  # type: ignore[assignment]
         trainer.run()
-        for updates in (3, 8, 4):
-            trainer.telemetry.lagged(updates)
+        for lag in (3, 8, 4):
+            trainer.telemetry.on_rollout(trainer.schedule.updates - lag)
         trainer.telemetry.report(0)
         *records, last = read_jsonl(trainer.directory.path / "timing.jsonl")
     assert (last["system/policy_lag_max"], last["system/policy_lag_updates"]) == (8, 5.0)

@@ -17,7 +17,7 @@ def test_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     now += 1.0
     assert bound.overdue
     assert not unbound.overdue
-    bound.saved()
+    bound.on_save()
     assert not bound.overdue
 
 

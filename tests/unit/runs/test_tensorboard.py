@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,16 @@ def test_the_configuration_is_a_text_and_hyperparameters(tmp_path: Path) -> None
 
 def test_a_run_that_goes_on_writes_its_configuration_once(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("method: ls\n")
-    write(tmp_path).close()
-    write(tmp_path, purge_step=5).close()
-    assert len(read(tmp_path).Tensors("config/text_summary")) == 1
+    log = write(tmp_path)
+    log.write(counters(5), {"losses/x": 1.0})
+    state = log.state_dict()
+    log.write(counters(6), {"losses/x": 2.0})
+    log.close()
+    time.sleep(1.1)  # the names of event files count seconds
+    log = write(tmp_path)
+    log.load_state_dict(state)
+    log.write(counters(7), {"losses/x": 3.0})
+    log.close()
+    found = read(tmp_path)
+    assert len(found.Tensors("config/text_summary")) == 1
+    assert [(e.step, e.value) for e in found.Scalars("losses/x")] == [(5, 1.0), (7, 3.0)]

@@ -31,7 +31,7 @@ def step(
     learner: ModelLearner, update: int = 0, behind=UNKNOWN, batch=BATCH
 ) -> dict[str, torch.Tensor]:
     statistics = Statistics(learner.problem.tasks)
-    return learner.step(batch, update, statistics, behind, record=False)
+    return learner.step(batch, update, statistics, behind, diagnose=False)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -107,16 +107,16 @@ def test_statistics_hold_the_predictions_before_the_step() -> None:
     with torch.no_grad():
         expected = (learner.model(BATCH.inputs)[0].argmax(-1) == BATCH.targets[0]).double().mean()
     statistics = Statistics(PROBLEM.tasks)
-    learner.step(BATCH, 0, statistics, UNKNOWN, record=False)
+    learner.step(BATCH, 0, statistics, UNKNOWN, diagnose=False)
     assert statistics.scores().metrics[0]["accuracy"] == pytest.approx(float(expected))
 
 
 def test_performance_reaches_the_method_in_percent() -> None:
     learner = make("pivrg")
-    omega = step(learner, behind=[0.0, 5.0])["omega"]
+    omega = step(learner, behind=[0.0, 5.0]).metrics["omega"]
     # omega = m softmax(drop / 10): five points of ten make a ratio of exp(1/2).
     assert float(omega[1] / omega[0]) == pytest.approx(math.exp(0.5), rel=1e-9)
-    assert step(learner, 1, UNKNOWN)["omega"].tolist() == [1.0, 1.0]
+    assert step(learner, 1, UNKNOWN).metrics["omega"].tolist() == [1.0, 1.0]
 
 
 class Noisy(Digits):
@@ -133,11 +133,11 @@ class Noisy(Digits):
 def test_noise_depends_on_the_update_and_not_on_torch_s_generator() -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    one = step(make(problem=Noisy()), 3)["losses"]
+    one = step(make(problem=Noisy()), 3).losses
     assert torch.equal(torch.get_rng_state(), before), "the caller's generator is left alone"
     torch.manual_seed(2)
-    assert torch.equal(step(make(problem=Noisy()), 3)["losses"], one)
-    assert not torch.equal(step(make(problem=Noisy()), 4)["losses"], one)
+    assert torch.equal(step(make(problem=Noisy()), 3).losses, one)
+    assert not torch.equal(step(make(problem=Noisy()), 4).losses, one)
 
 
 def test_famo_sees_the_same_noise_again() -> None:
@@ -148,7 +148,7 @@ def test_famo_sees_the_same_noise_again() -> None:
         group["lr"] = 0.0  # the step moves nothing: any difference is noise
     observe = learner.balancer.method.observe_after
     learner.balancer.method.observe_after = lambda losses: (seen.append(losses), observe(losses))  # type: ignore[method-assign]
-    losses = step(learner)["losses"]
+    losses = step(learner).losses
     assert torch.equal(seen[0], losses)
 
 
@@ -171,7 +171,7 @@ def test_heads_can_be_scaled_like_their_tasks(method: str) -> None:
         learner = ModelLearner(
             PROBLEM, PROBLEM.recipe, method, {}, config=config, seed=0, device=CPU
         )
-        weights = step(learner)["weights"]
+        weights = step(learner).weights
         grads[scaling] = [
             next(iter(learner.model.head_parameters(i).values())).grad for i in range(2)
         ]
@@ -184,7 +184,7 @@ def test_a_loss_that_is_not_finite_changes_nothing() -> None:
     learner = make()
     before = {k: v.clone() for k, v in learner.model.state_dict().items()}
     bad = BATCH._replace(inputs=BATCH.inputs * math.nan)
-    assert not bool(step(learner, batch=bad)["finite"])
+    assert not bool(step(learner, batch=bad).finite)
     assert all(torch.equal(v, before[k]) for k, v in learner.model.state_dict().items())
 
 
@@ -212,17 +212,17 @@ class Normed(Digits):
 
 
 @pytest.mark.parametrize(
-    ("method", "record"), [("ls", False), ("ls", True), ("famo", True), ("pcgrad", True)]
+    ("method", "diagnose"), [("ls", False), ("ls", True), ("famo", True), ("pcgrad", True)]
 )
-def test_a_batch_is_counted_once_in_running_statistics(method: str, record: bool) -> None:
+def test_a_batch_is_counted_once_in_running_statistics(method: str, diagnose: bool) -> None:
     learner, plain = make(method, Normed()), make("ls", Normed())
     statistics = Statistics(PROBLEM.tasks)
-    learner.step(BATCH, 0, statistics, UNKNOWN, record=record)
+    learner.step(BATCH, 0, statistics, UNKNOWN, diagnose=diagnose)
     step(plain)
     for own, expected in zip(learner.model.buffers(), plain.model.buffers(), strict=True):
         assert torch.equal(own, expected)
     bad = BATCH._replace(inputs=BATCH.inputs * math.nan)
-    learner.step(bad, 1, statistics, UNKNOWN, record=record)
+    learner.step(bad, 1, statistics, UNKNOWN, diagnose=diagnose)
     for own, expected in zip(learner.model.buffers(), plain.model.buffers(), strict=True):
         assert torch.equal(own, expected), "a batch that is not finite leaves no trace"
 

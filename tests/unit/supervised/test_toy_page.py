@@ -17,7 +17,13 @@ ROOT = Path(__file__).parents[3]
 
 
 def descents(base: Path, *arguments: str) -> list[RunDirectory]:
-    command = ["supervised", "-c", "supervised/toy", "run.record_interval_updates=2", *arguments]
+    command = [
+        "supervised",
+        "-c",
+        "supervised/toy",
+        "run.diagnostics_interval_updates=2",
+        *arguments,
+    ]
     assert main([*command, f"run.directory={base}"]) == 0
     return [RunDirectory(path.parent) for path in sorted(base.glob("*/config.yaml"))]
 

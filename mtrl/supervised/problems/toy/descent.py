@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mtrl.balancing import Performance, Signals, build, method_class
+from mtrl.balancing import Direction, Performance, Signals, Weights, build, method_class
 from mtrl.balancing.base import GRADIENTS, Needs, Weighting
 from mtrl.runs.nan_guard import TrainingError
 from mtrl.supervised.problem import Recipe
@@ -102,10 +102,11 @@ class Descent:
                 performance=Performance(performance[i]) if self._informed else None,
             )
             if isinstance(method, Weighting):
-                method.metrics["weights"] = method.task_weights(signals)
-                weights.append(method.metrics["weights"])
+                weights.append(Weights.of(method.task_weights(signals)).values)
+                method.metrics["weights"] = weights[-1]  # for the log
             else:
-                directions.append(method.direction(signals))
+                answer = method.direction(signals)
+                directions.append(Direction.of(answer, signals.gradients).flat())
         if weights:
             direction = torch.bmm(torch.stack(weights).to(rows)[:, None], rows)[:, 0]
         else:

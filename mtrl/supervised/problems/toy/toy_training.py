@@ -45,7 +45,7 @@ def descend(
 ) -> Outcome:
     """Train one method on a toy to its end or to an interruption; an epoch is one step.
 
-    Every `run.record_interval_updates` steps, and after the last, `metrics.jsonl` gets the points,
+    Every `run.diagnostics_interval_updates` steps, and after the last, `metrics.jsonl` gets the points,
     their losses, and the method's metrics of that step.
 
     Args:
@@ -76,7 +76,6 @@ def descend(
         run.path,
         list(TASKS),
         tensorboard=config.tensorboard,
-        purge_step=state["descent"]["updates"] if state else None,
         clock="updates",
     )
     start = time.perf_counter()
@@ -85,7 +84,7 @@ def descend(
         log.load_state_dict(state["log"])
         start -= state["wall_s"]
     saving = Saving(config.checkpoint_interval_s)
-    steps, record_every = recipe.epochs, config.record_interval_updates
+    steps, every = recipe.epochs, config.diagnostics_interval_updates
     beat = 0.0
 
     def save() -> None:
@@ -96,13 +95,13 @@ def descend(
         }
         keep = config.keep_checkpoints
         checkpoint.save(run.checkpoints, descent.updates, content, keep=keep)
-        saving.saved()
+        saving.on_save()
 
     with contextlib.closing(log):
         while descent.updates < steps and interrupt.signal is None:
             rows, directions = descent.step()
             done = descent.updates
-            if done == steps or (record_every and done % record_every == 0):
+            if done == steps or (every and done % every == 0):
                 log.write({"updates": done}, _record(descent, rows, directions))
             due = saving.overdue or done % config.checkpoint_interval_epochs == 0
             if due and done < steps:

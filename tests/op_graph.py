@@ -1,4 +1,4 @@
-"""A CUDA graph on the CPU: recorded operations repeated on the same memory, without Python."""
+"""A CUDA graph on the CPU: captured operations repeated on the same memory, without Python."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from torch.utils._python_dispatch import TorchDispatchMode
 _WAITS = {"_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal", "unique"}
 
 
-class OpTape(TorchDispatchMode):
-    """Implements `mtrl.rl.learning.cuda_graphs.Tape` for tests; fails where a GPU would have to wait."""
+class OpGraph(TorchDispatchMode):
+    """Implements `mtrl.rl.learning.cuda_graphs.Graph` for tests; fails where a GPU would wait."""
 
     def __init__(self) -> None:
         super().__init__()
         self.work: list[tuple[Any, tuple, dict, Any]] = []
 
-    def start(self) -> None:
+    def begin(self) -> None:
         self.__enter__()
 
-    def stop(self) -> None:
+    def end(self) -> None:
         self.__exit__(None, None, None)
 
     def abandon(self) -> None:
-        self.stop()
+        self.end()
 
     @torch.no_grad()
     def replay(self) -> None:
@@ -43,7 +43,7 @@ class OpTape(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func._schema.name.split("::")[-1]
         if name in _WAITS:
-            raise RuntimeError(f"operation `{name}` waits for the device while recording")
+            raise RuntimeError(f"operation `{name}` waits for the device during a capture")
         kwargs = kwargs or {}
         # Aliases: a later `squeeze_` changes the shape of a tensor, but not that of its alias.
         inputs = pytree.tree_map(_alias, (args, kwargs))
@@ -51,6 +51,13 @@ class OpTape(TorchDispatchMode):
         if not func.is_view and torch.Tag.inplace_view not in func.tags:
             self.work.append((func, *inputs, pytree.tree_map(_alias, out)))
         return out
+
+
+class OpGraphPool:
+    """Implements `mtrl.rl.learning.cuda_graphs.GraphPool` for tests."""
+
+    def new_graph(self) -> OpGraph:
+        return OpGraph()
 
 
 def _alias(value: Any) -> Any:
