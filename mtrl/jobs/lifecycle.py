@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from mtrl.config import Resolved
+from mtrl.errors import ConfigError
 from mtrl.jobs.compose import compose
 from mtrl.runs.directory import RunDirectory
 from mtrl.runs.interrupt import Interrupt
@@ -76,10 +77,18 @@ def open_run(verb: str, name: str) -> tuple[RunDirectory, Any]:
 
     Raises:
         RunDirectoryError: there is no such run.
+        FormatError: it is a run of another version of mtrl.
         ConfigError: it is a run of another verb.
     """
     run = find_run(name)
-    return run, compose(verb, [run.path / "config.yaml"]).config
+    try:
+        return run, compose(verb, [run.path / "config.yaml"]).config
+    except ConfigError:
+        from mtrl.runs import checkpoint
+
+        # Another version may have other keys. That is the reason to give, not the first such key.
+        checkpoint.check_format(run.checkpoints)
+        raise
 
 
 def resume(verb: str, name: str) -> Job | None:

@@ -9,6 +9,7 @@ place.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -19,13 +20,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import safetensors.torch
-import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
 from mtrl.errors import MtrlError
+from mtrl.runs.tensor_tree import flatten, restore
 
 # 2: stacked networks (decision D15); 3: the log keeps the offsets of its files, layers
 # are modules, windows of success rates; 4: the schedule alone counts updates, `telemetry` and `resets`
@@ -33,8 +33,6 @@ from mtrl.errors import MtrlError
 FORMAT = 4
 _OLD = ".old"  # suffix of a checkpoint whose step is being saved again
 _WRITING = ".writing"  # folder of a checkpoint that is being written
-_TENSOR = "$tensor"
-_ITEMS = "$items"
 # Errors that reading a damaged file can raise.
 _DAMAGE = (
     OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError,
@@ -43,6 +41,10 @@ _DAMAGE = (
 
 class CheckpointError(MtrlError, RuntimeError):
     """A checkpoint is missing, damaged or of another format."""
+
+
+class FormatError(CheckpointError):
+    """A checkpoint was written by another version of mtrl."""
 
 
 def save(folder: Path, step: int, state: Mapping[str, Any], *, keep: int = 2) -> Path:
@@ -109,7 +111,7 @@ def _snapshot(state: Mapping[str, Any]) -> _Snapshot:
     for part, content in state.items():
         tensors: dict[str, Tensor] = {}
         # JSON copies the lists and dictionaries, which may change while the state is written.
-        parts[part] = json.loads(json.dumps(_flatten(content, "", tensors))), tensors
+        parts[part] = json.loads(json.dumps(flatten(content, "", tensors))), tensors
     return parts
 
 
@@ -155,14 +157,11 @@ def load(checkpoint: Path) -> dict[str, Any]:
     """Read and verify one checkpoint.
 
     Raises:
-        CheckpointError: the checkpoint is damaged, incomplete, or of another format.
+        FormatError: the checkpoint was written by another version of mtrl.
+        CheckpointError: the checkpoint is damaged or incomplete.
     """
     try:
-        manifest = json.loads((checkpoint / "manifest.json").read_text())
-        if manifest["format"] != FORMAT:
-            raise CheckpointError(
-                f"{checkpoint} has format {manifest['format']}; this version reads {FORMAT}."
-            )
+        manifest = _manifest(checkpoint)
         for name, expected in manifest["files"].items():
             if Path(name).name != name:
                 raise CheckpointError(f"{checkpoint}: the manifest names {name!r}, not a file here.")
@@ -181,7 +180,7 @@ def load(checkpoint: Path) -> dict[str, Any]:
             tensors = (
                 safetensors.torch.load_file(checkpoint / file) if file in manifest["files"] else {}
             )
-            state[part] = _restore(content, tensors)
+            state[part] = restore(content, tensors)
         return state
     except _DAMAGE as error:
         raise CheckpointError(f"{checkpoint} is damaged: {error!r}") from error
@@ -196,6 +195,7 @@ def load_latest(folder: Path, *, set_aside: bool = False) -> tuple[Path, dict[st
             they do not count as the newest again. For a process that continues the run.
 
     Raises:
+        FormatError: another version of mtrl wrote the newest checkpoint that is not damaged.
         CheckpointError: there is no valid checkpoint; a run must not silently start from zero.
     """
     steps = _steps(folder)
@@ -207,6 +207,8 @@ def load_latest(folder: Path, *, set_aside: bool = False) -> tuple[Path, dict[st
     for checkpoint in reversed(steps):
         try:
             state = load(checkpoint)
+        except FormatError:
+            raise
         except CheckpointError as error:
             print(f"warning: {error} Trying the one before it.", file=sys.stderr)
             damaged.append(checkpoint)
@@ -223,6 +225,28 @@ def load_latest(folder: Path, *, set_aside: bool = False) -> tuple[Path, dict[st
     )
 
 
+def check_format(folder: Path) -> None:
+    """Refuse the newest checkpoint in a folder if it is of another format; read nothing else of it.
+
+    Raises:
+        FormatError: another version of mtrl wrote it.
+    """
+    for newest in _steps(folder)[-1:]:
+        with contextlib.suppress(*_DAMAGE):  # `load_latest` reports damage
+            _manifest(newest)
+
+
+def _manifest(checkpoint: Path) -> dict[str, Any]:
+    manifest = json.loads((checkpoint / "manifest.json").read_text())
+    if manifest["format"] != FORMAT:
+        raise FormatError(
+            f"{checkpoint} should have format {FORMAT}, which this version of mtrl reads. Found format"
+            f" {manifest['format']}, of another version. Resume and evaluate the run with that version,"
+            " or start the run anew."
+        )
+    return manifest
+
+
 def _steps(folder: Path) -> list[Path]:
     """Checkpoints in the order of steps; `step_<n>.old` comes before `step_<n>`."""
     found = folder.glob("step_*") if folder.is_dir() else []
@@ -234,38 +258,6 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def _flatten(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
-    if isinstance(value, Tensor):
-        tensors[path] = value.detach().to(  # exactly one copy, for every layout and device
-            "cpu", copy=True, memory_format=torch.contiguous_format
-        )
-        return {_TENSOR: path}
-    if isinstance(value, np.ndarray):
-        return _flatten(torch.from_numpy(value), path, tensors)
-    if isinstance(value, Mapping):
-        items = [[k, _flatten(v, f"{path}/{k}", tensors)] for k, v in value.items()]
-        if all(isinstance(k, str) for k in value):
-            return dict(items)
-        return {_ITEMS: items}  # optimisers use integers as keys
-    if isinstance(value, list | tuple):
-        return [_flatten(v, f"{path}/{i}", tensors) for i, v in enumerate(value)]
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise TypeError(f"A checkpoint cannot hold {type(value).__name__} (at {path!r}).")
-
-
-def _restore(value: Any, tensors: Mapping[str, Tensor]) -> Any:
-    if isinstance(value, dict):
-        if _TENSOR in value:
-            return tensors[value[_TENSOR]]
-        if _ITEMS in value:
-            return {k: _restore(v, tensors) for k, v in value[_ITEMS]}
-        return {k: _restore(v, tensors) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_restore(v, tensors) for v in value]
-    return value
 
 
 def _write(path: Path, content: Any) -> None:
