@@ -87,7 +87,7 @@ def measure(options: Options) -> dict[str, Any]:
     if options.picture:
         from mtrl.bench.benches.omega_picture import draw_picture  # matplotlib may be missing
 
-        draw_picture(result, options.picture)
+        draw_picture(result, EQUAL, LAGGING, options.picture)
     return result
 
 
