@@ -180,7 +180,7 @@ def _doctor(options: argparse.Namespace) -> int:
 
 VERBS = {
     "train": Verb("train a policy, or resume a run", parsing.add_train, _train),
-    "supervised": Verb("train on a supervised benchmark", parsing.add_supervised, _supervised),
+    "supervised": Verb("train on a supervised problem", parsing.add_supervised, _supervised),
     "eval": Verb("evaluate a run's policy on every goal of every task", parsing.add_eval, _eval),
     "runs": Verb("list runs with their state", parsing.add_runs, _runs),
     "methods": Verb("list the balancing methods", parsing.add_methods, _methods),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mtrl.bench.page.speed_page import speed_page
 from mtrl.report.results import page, summarise
-from mtrl.report.supervised_page import add_runs, benchmark_page, is_supervised
+from mtrl.report.supervised_page import add_runs, supervised_page, is_supervised
 from mtrl.runs.directory import RunDirectory
 from mtrl.supervised.problems.toy.toy_page import add_toys, is_toy, is_toy_content, toy_page
 
@@ -58,4 +58,4 @@ def write_page(folder: Path) -> str:
     if any(is_toy_content(content) for content in contents):
         return toy_page(folder)
     supervised = any("tasks" in content for content in contents)
-    return benchmark_page(folder) if supervised else page(folder)
+    return supervised_page(folder) if supervised else page(folder)

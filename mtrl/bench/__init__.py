@@ -1,4 +1,4 @@
-"""`mtrl bench NAME`: the benchmarks of speed, the page that shows them, and peers to compare with.
+"""`mtrl bench NAME`: benches that measure speed, the page that shows them, and peers to compare with.
 
 A bench is a module with three parts: a dataclass `Options`, `measure(options)`, which returns what one
 run found as a dictionary for JSON, and `show(result)`, which writes that as a table.

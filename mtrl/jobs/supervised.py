@@ -34,7 +34,7 @@ from mtrl.supervised.task_metrics import describe_units
 
 
 class DataError(MtrlError, ValueError):
-    """A benchmark's data cannot be read."""
+    """A problem's data cannot be read."""
 
     exit_code = USAGE
 
@@ -78,7 +78,7 @@ def train(
         state: of the checkpoint to resume from.
 
     Raises:
-        DataError: the benchmark's data or single-task results cannot be read.
+        DataError: the problem's data or single-task results cannot be read.
     """
     if config.threads:
         torch.set_num_threads(config.threads)

@@ -15,7 +15,7 @@ WEIGHTS_KEY = "balance/weight"
 
 
 def check_supervised(config: SupervisedConfig, problem: BaseProblem) -> None:
-    """What method, task and device say about `mtrl supervised` on a benchmark.
+    """What method, task and device say about `mtrl supervised` on a problem.
 
     Raises:
         ValueError: something in it is wrong; the message says what and what to do.
@@ -40,7 +40,7 @@ def check_supervised(config: SupervisedConfig, problem: BaseProblem) -> None:
 def _check_single_task(config: SupervisedConfig, problem: BaseProblem) -> None:
     if not isinstance(problem, Problem):
         raise ValueError(
-            "`method=stl` needs a benchmark that is trained on data. The minima of a toy's losses"
+            "`method=stl` needs a problem that is trained on data. The minima of a toy's losses"
             " are known. Name a method."
         )
     if config.method_options:

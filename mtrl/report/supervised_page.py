@@ -88,7 +88,7 @@ def _merge(path: Path, tasks: dict[str, Any], rows: list[dict[str, Any]]) -> Pat
     return path
 
 
-def benchmark_page(folder: Path) -> str:
+def supervised_page(folder: Path) -> str:
     """Write `<folder>.md` and `<folder>.png` from the files in a folder; return the text."""
     files = sorted(folder.glob("*.json"))
     if not files:

@@ -1,4 +1,4 @@
-"""The training loop that every benchmark shares. It names no benchmark and no method."""
+"""The training loop that every problem shares. It names no problem and no method."""
 
 from __future__ import annotations
 

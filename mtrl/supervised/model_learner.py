@@ -22,7 +22,7 @@ class ModelLearner:
     """Trains one copy of a problem's model.
 
     Args:
-        problem: the benchmark.
+        problem: what is learned.
         recipe: how to train it.
         method: name of the balancing method.
         options: of the method.

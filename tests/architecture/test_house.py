@@ -225,7 +225,7 @@ def test_no_trainer_names_a_method() -> None:
             assert not names & (set(METHODS) - {"ls"}), path
 
 
-def test_the_supervised_trainer_names_no_method_and_no_benchmark() -> None:
+def test_the_supervised_trainer_names_no_method_and_no_problem() -> None:
     from mtrl.supervised.problems import PROBLEMS
 
     for name in ("epoch_trainer", "model_learner", "task_metrics", "problem", "single_task"):

@@ -86,7 +86,7 @@ def wine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_the_benchmark_example_runs(wine: None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_problem_example_runs(wine: None, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["supervised", "-c", "wine.yaml", "method=nash_mtl"]) == 0
     said = capsys.readouterr().out
     accuracy = float(said.split("accuracy")[1].split()[0])

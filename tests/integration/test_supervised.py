@@ -19,7 +19,7 @@ from mtrl.balancing import METHODS
 from mtrl.cli import main
 from mtrl.jobs.grid import grid_points
 from mtrl.report.balance import COLUMNS, balance_rows
-from mtrl.report.supervised_page import add_runs, benchmark_page
+from mtrl.report.supervised_page import add_runs, supervised_page
 from mtrl.runs import checkpoint
 from mtrl.runs.directory import RunDirectory, RunDirectoryError
 from mtrl.runs.gramian_log import read_gramians
@@ -434,7 +434,7 @@ def test_results_pages_are_made_from_kept_rows(
     names = [("ls epochs=1 batch_size=32", 0), ("ls epochs=1 batch_size=32", 1)]
     names += [(f"rgb inner_steps={n} epochs=1 batch_size=32", 0) for n in (1, 2)]
     assert [(row["method"], row["seed"]) for row in rows] == names
-    text = benchmark_page(folder)
+    text = supervised_page(folder)
     line = next(line for line in text.splitlines() if line.startswith("| ls "))
     deltas = [row["test"][0]["delta_m"] for row in rows[:2]]
     error = abs(deltas[0] - deltas[1]) / 2
@@ -451,7 +451,7 @@ def test_results_pages_are_made_from_kept_rows(
     content["runs"][0]["manifest"]["git"] = {"commit": "fedcba9876543210", "dirty": True}
     content["runs"][1]["manifest"]["git"] = None
     file.write_text(json.dumps(content))
-    assert "commit 012345678, fedcba987 with changes, unknown." in benchmark_page(folder)
+    assert "commit 012345678, fedcba987 with changes, unknown." in supervised_page(folder)
     assert folder.with_suffix(".png").stat().st_size > 10_000
 
     assert train(tmp_path / "stl", "method=stl", "task=CL", "recipe.epochs=1") == 0

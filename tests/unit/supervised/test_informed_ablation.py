@@ -8,7 +8,7 @@ from mtrl.cli import main
 from mtrl.config import flatten, resolve
 from mtrl.jobs.config import SupervisedConfig
 from mtrl.jobs.grid import grid_points
-from mtrl.report.supervised_page import add_runs, benchmark_page
+from mtrl.report.supervised_page import add_runs, supervised_page
 from mtrl.runs.directory import RunDirectory
 
 PRESET = "supervised/ablation/informed"
@@ -31,7 +31,7 @@ def test_its_runs_make_a_page(tmp_path: Path) -> None:
     assert main(["supervised", "-c", PRESET, *small, *few]) == 0
     runs = [RunDirectory.open(path) for path in (tmp_path / "runs").iterdir() if path.is_dir()]
     add_runs(tmp_path / "informed", runs)
-    text = benchmark_page(tmp_path / "informed")
+    text = supervised_page(tmp_path / "informed")
     rows = {line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| mgda")}
     assert {row.split(" epochs=")[0] for row in rows} == {"mgda", "mgda pi={}"}
     (single,) = (line for line in text.splitlines() if line.startswith("| stl"))
