@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mtrl.bench.page.speed_page import speed_page
 from mtrl.report.results import page, summarise
-from mtrl.report.supervised_page import add_runs, supervised_page, is_supervised
+from mtrl.report.supervised_page import add_runs, is_supervised, supervised_page
 from mtrl.runs.directory import RunDirectory
 from mtrl.supervised.problems.toy.toy_page import add_toys, is_toy, is_toy_content, toy_page
 
