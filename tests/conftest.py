@@ -15,10 +15,10 @@ from mtrl.envs import EnvConfig, TaskSet, load_tasks
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tests that start Ray run in one process, one after another: they share a Ray, and its CPUs."""
     for item in items:
-        if item.get_closest_marker("ray"):
+        if config.pluginmanager.hasplugin("xdist") and item.get_closest_marker("ray"):
             item.add_marker(pytest.mark.xdist_group("ray"))
 
 
