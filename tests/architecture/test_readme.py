@@ -103,6 +103,26 @@ def test_the_table_on_speed_is_that_of_the_results() -> None:
     assert table in TEXT, "Copy the table `In short` of results/speed.md into the README."
 
 
+def test_the_table_on_digits_is_that_of_the_results() -> None:
+    page = (Path(__file__).parents[2] / "results" / "digits.md").read_text()
+    columns = {"digits-CL_RR": (3, 4, 5), "digits-CL_CR": (5,)}  # the last three, and Delta-m
+    (table,) = re.findall(r"percent behind.*?\n\n(\|.*?)\n\n", TEXT, flags=re.DOTALL)
+    rows = [cells(line) for line in table.splitlines()[2:]]
+    assert len(rows) >= 8
+    for name, *numbers in rows:
+        expected = []
+        for part, chosen in columns.items():
+            text = page.split(f"## {part}\n")[1].split("\n## ")[0]
+            (own,) = [cells(line) for line in text.splitlines() if line.startswith(f"| {name} |")]
+            expected += [own[column] for column in chosen]
+        assert numbers == expected, name
+
+
+def cells(line: str) -> list[str]:
+    """Of a row of a table, without marks."""
+    return [cell.strip(" *`") for cell in line.strip("|").split("|")]
+
+
 def test_each_promise_about_faults_names_a_test_that_exists() -> None:
     section = TEXT.split("## What a fault costs")[1].split("\n## ")[0]
     named = set(re.findall(r"`(test_\w+)`", section))
