@@ -113,7 +113,7 @@ def test_the_table_on_digits_is_that_of_the_results() -> None:
         expected = []
         for part, chosen in columns.items():
             text = page.split(f"## {part}\n")[1].split("\n## ")[0]
-            (own,) = [cells(line) for line in text.splitlines() if line.startswith(f"| {name} |")]
+            own = next(cells(row) for row in text.splitlines() if row.startswith(f"| {name} |"))
             expected += [own[column] for column in chosen]
         assert numbers == expected, name
 
