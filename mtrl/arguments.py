@@ -120,6 +120,25 @@ def add_supervised(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", metavar="RUN", help="continue an interrupted run")
 
 
+def add_sweep(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `mtrl sweep`."""
+    _add_config_arguments(parser, "sac.batch_size=64")
+    parser.add_argument("--methods", required=True, metavar="A,B", help="names, or all")
+    parser.add_argument("--seeds", required=True, metavar="0..4", help="or 0,3,7")
+    parser.add_argument(
+        "--grid",
+        action="append",
+        default=[],
+        metavar="KEY=[V1,V2]",
+        help="values of a key; may be repeated, and every combination is trained",
+    )
+    parser.add_argument("--supervised", action="store_true", help="runs of `mtrl supervised`")
+    parser.add_argument(
+        "--jobs", type=int, metavar="N", help="runs at a time (what the CPUs allow)"
+    )
+    parser.add_argument("--directory", metavar="DIR", help="of the sweep (runs/sweeps/NAME)")
+
+
 def add_eval(parser: argparse.ArgumentParser) -> None:
     """Arguments of `mtrl eval`."""
     parser.add_argument("path", metavar="RUN", help="its directory, or its name below runs/")

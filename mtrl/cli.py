@@ -100,6 +100,15 @@ def _supervised(options: argparse.Namespace) -> int:
     return exit_code
 
 
+def _sweep(options: argparse.Namespace) -> int:
+    from mtrl.experiments.plan import make_plan
+    from mtrl.experiments.sweep import sweep
+
+    own = {"methods": options.methods, "seeds": options.seeds, "grid": options.grid}
+    plan = make_plan(_configured(options), options.config, options.overrides, **own)
+    return sweep(plan, options.directory, options.jobs, print)
+
+
 def _eval(options: argparse.Namespace) -> int:
     from mtrl.jobs.lifecycle import open_run
 
@@ -137,13 +146,8 @@ def _methods(options: argparse.Namespace) -> int:
 def _config_show(options: argparse.Namespace) -> int:
     from mtrl.jobs.compose import compose
 
-    rows = compose(_configured(options), options.config, options.overrides).rows()
-    if options.json:
-        print(json.dumps({key: {"value": value, "origin": origin} for key, value, origin in rows}))
-    else:
-        print(
-            *[f"{key:40} {json.dumps(value):32} {origin}" for key, value, origin in rows], sep="\n"
-        )
+    resolved = compose(_configured(options), options.config, options.overrides)
+    print(resolved.to_json() if options.json else resolved.to_table())
     return OK
 
 
@@ -181,14 +185,13 @@ def _doctor(options: argparse.Namespace) -> int:
 VERBS = {
     "train": Verb("train a policy, or resume a run", parsing.add_train, _train),
     "supervised": Verb("train on a supervised problem", parsing.add_supervised, _supervised),
+    "sweep": Verb("train methods x seeds, several runs at a time", parsing.add_sweep, _sweep),
     "eval": Verb("evaluate a run's policy on every goal of every task", parsing.add_eval, _eval),
     "runs": Verb("list runs with their state", parsing.add_runs, _runs),
     "methods": Verb("list the balancing methods", parsing.add_methods, _methods),
     "config": Verb("work with configurations", parsing.add_config, _config_show),
     "verify-env": Verb(
-        "compare the fast environments with the library's, bit by bit",
-        parsing.add_verify_env,
-        _verify_env,
+        "compare the fast environments with the library's", parsing.add_verify_env, _verify_env
     ),
     "bench": Verb("measure the speed of a part", parsing.add_bench, _bench),
     "results": Verb("make the pages under results/", parsing.add_results, _results),

@@ -47,9 +47,17 @@ class Resolved(typing.Generic[T]):
         """The resolved values as YAML; loading it gives the same configuration."""
         return dump(self.values)
 
-    def rows(self) -> list[tuple[str, Any, str]]:
-        """Every dotted key with its value and its origin."""
-        return [(key, value, self.origins[key]) for key, value in flatten(self.values)]
+    def to_json(self) -> str:
+        """Dotted key -> value and origin, as JSON."""
+        rows = flatten(self.values)
+        return json.dumps({key: {"value": v, "origin": self.origins[key]} for key, v in rows})
+
+    def to_table(self) -> str:
+        """A line for every dotted key: its value and its origin."""
+        return "\n".join(
+            f"{key:40} {json.dumps(value):32} {self.origins[key]}"
+            for key, value in flatten(self.values)
+        )
 
 
 def resolve(

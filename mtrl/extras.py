@@ -35,5 +35,7 @@ def missing_extra(error: ImportError, command: str) -> str | None:
     extra = _EXTRA_OF[package]
     if extra == "rl":
         # Commands share these small packages. Each command has one extra with all that it needs.
-        extra = {"train": "ray", "bench": "ray", "supervised": "supervised"}.get(command, extra)
+        extra = {"train": "ray", "bench": "ray", "supervised": "supervised", "sweep": "all"}.get(
+            command, extra
+        )
     return f"`mtrl {command}` needs the package {package!r}. Repair: {install_command(extra)}"

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
-from mtrl.balancing import check_options, method_class, method_options
+from mtrl.balancing import METHODS, check_options, method_class, method_options
 from mtrl.balancing.base import Weighting
 from mtrl.errors import ConfigError, MtrlError
 from mtrl.jobs.config import SupervisedConfig, TrainConfig
@@ -60,3 +60,11 @@ def check_method(config: TrainConfig | SupervisedConfig) -> None:
             f"`balancing.head_scaling: weights` needs a method with task weights; {config.method!r}"
             " works on coordinates. Use `auto`."
         )
+
+
+def all_methods(config: TrainConfig | SupervisedConfig) -> list[str]:
+    """The methods that `all` means: those that need no options and serve the scaling of the heads."""
+    able = [name for name, method in METHODS.items() if not method.example_options]
+    if config.balancing.head_scaling == "weights":
+        able = [name for name in able if issubclass(METHODS[name], Weighting)]
+    return able

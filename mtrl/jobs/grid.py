@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mtrl.balancing import METHODS
-from mtrl.balancing.base import Weighting
 from mtrl.config import Resolved, flatten
 from mtrl.errors import FAILED, INTERRUPTED, OK
 from mtrl.jobs import supervised
-from mtrl.jobs.checks import refusals
+from mtrl.jobs.checks import all_methods, refusals
 from mtrl.jobs.compose import compose
 from mtrl.jobs.config import ALL, SINGLE_TASK, SupervisedConfig
 from mtrl.jobs.lifecycle import Job
@@ -112,11 +110,7 @@ def expand(config: SupervisedConfig) -> list[SupervisedConfig]:
         return [dataclasses.replace(config, task=task) for task in tasks]
     if config.method != ALL:
         return [config]
-    # A method that cannot be made without options has no place among all.
-    able = [name for name, method in METHODS.items() if not method.example_options]
-    if config.balancing.head_scaling == "weights":
-        able = [name for name in able if issubclass(METHODS[name], Weighting)]
-    return [dataclasses.replace(config, method=name) for name in able]
+    return [dataclasses.replace(config, method=name) for name in all_methods(config)]
 
 
 def train(

@@ -49,8 +49,20 @@ def new_job(resolved: Resolved[SupervisedConfig]) -> Job:
         RunDirectoryError: no directory can be made.
     """
     config = resolved.config
-    name = f"{_stem(config)}-{arm_name(config.method, config.method_options)}"
+    name = f"{file_stem(config)}-{arm_name(config.method, config.method_options)}"
     return create("supervised", resolved, name + ("" if config.task == ALL else f"-{config.task}"))
+
+
+def file_stem(config: SupervisedConfig) -> str:
+    """What the names of all files of a configuration begin with."""
+    return config.run.name or config.problem.rpartition(":")[2].lower()
+
+
+def length(config: SupervisedConfig) -> tuple[str, int]:
+    """The counter in `status.json` that says how far a run is, and its value at the end."""
+    problem = make_problem(config.problem, config.problem_options, config.data_root)
+    epochs = config.recipe.apply_to(problem.recipe).epochs
+    return "updates" if isinstance(problem, Toy) else "epochs", epochs
 
 
 def run_job(job: Job) -> tuple[Outcome, int | None]:
@@ -170,7 +182,7 @@ def conclude(
     end = first.name.rpartition("-s")[2]  # the seed and time of the first run
     if config.method == SINGLE_TASK:
         path = write_baseline(
-            base / f"{_stem(config)}-stl-s{end}.json",
+            base / f"{file_stem(config)}-stl-s{end}.json",
             outcomes,
             problem=config.problem,
             options=config.problem_options,
@@ -181,13 +193,8 @@ def conclude(
     if len(runs) < 2:
         return []
     problem = make_problem(config.problem, config.problem_options, config.data_root)
-    picture = problem.finish_all(runs, base / f"{_stem(config)}-all-s{end}.png")
+    picture = problem.finish_all(runs, base / f"{file_stem(config)}-all-s{end}.png")
     return [] if picture is None else [f"picture: {picture}"]
-
-
-def _stem(config: SupervisedConfig) -> str:
-    """What the names of all files of a configuration begin with."""
-    return config.run.name or config.problem.rpartition(":")[2].lower()
 
 
 @contextlib.contextmanager

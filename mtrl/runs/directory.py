@@ -79,7 +79,7 @@ class RunDirectory:
             run = cls(path)
             run.acquire()
             (path / "config.yaml").write_text(config)
-            run._write_json("manifest.json", _manifest())
+            run._write_json("manifest.json", describe_process())
             return run
         raise RunDirectoryError(f"Could not make a new run directory in {base}.")
 
@@ -100,6 +100,11 @@ class RunDirectory:
     def checkpoints(self) -> Path:
         """Folder of checkpoints."""
         return self.path / "checkpoints"
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is something to resume from, valid or damaged."""
+        return any(self.checkpoints.glob("step_*"))
 
     def acquire(self) -> None:
         """Take the lock for writing.
@@ -206,7 +211,8 @@ def list_runs(base: Path) -> list[RunDirectory]:
     return sorted(found, key=lambda run: (run.path / "config.yaml").stat().st_mtime)
 
 
-def _manifest() -> dict[str, Any]:
+def describe_process() -> dict[str, Any]:
+    """Date, command, versions, machine and commit of this process."""
     versions = {}
     for package in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

@@ -41,6 +41,7 @@ class Progress:
         tasks: task names.
         columns: columns of the table of tasks; the mean of the first one is the run's main number.
         facts: name -> text, shown unchanged and in this order.
+        heading: of the column of the tasks' names.
     """
 
     title: str
@@ -50,6 +51,7 @@ class Progress:
     tasks: list[str]
     columns: list[Column]
     facts: dict[str, str] = field(default_factory=dict)
+    heading: str = "task"
 
 
 class View(Protocol):
@@ -120,7 +122,7 @@ class LiveView:
 
     def message(self, text: str) -> None:
         """Print a message above the table."""
-        self._console.print(text, highlight=False)
+        self._console.print(text, highlight=False, markup=False)
 
     def close(self) -> None:
         """Stop redrawing; the last table stays."""
@@ -136,7 +138,7 @@ def render(progress: Progress):
     from rich.text import Text
 
     tasks = Table(box=None, expand=True, padding=(0, 1))
-    tasks.add_column("task")
+    tasks.add_column(progress.heading)
     for column in progress.columns:
         if column.bar:
             tasks.add_column(column.name, ratio=1)

@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "supervised": {"balancing", "networks", "runs"},
     "jobs": {"config", *BELOW_JOBS},
     "report": {"runs", "balancing"},
+    "experiments": {"config", "config_files", "jobs", "report", "runs"},
     "bench": {"config", "jobs", "report", *BELOW_JOBS},
     "result_pages": {"bench", "supervised", "report", "runs"},
     "config": {"config_files"},
@@ -36,7 +37,10 @@ MAY_IMPORT = {
     "doctor": {"config_files", "distributed", "envs"},
     "arguments": {"bench"},
     "failures": set(),
-    "cli": {"arguments", "bench", "doctor", "failures", "jobs", "report", "result_pages"},
+    "cli": {
+        *("arguments", "bench", "doctor", "experiments", "failures", "jobs", "report"),
+        "result_pages",
+    },
     "__main__": {"cli"},
     "__init__": {"rl"},
 }
