@@ -19,6 +19,7 @@ from mtrl.runs.directory import RunDirectory, list_runs
 from mtrl.runs.interrupt import Interrupt
 from mtrl.runs.progress import PlainView
 
+MODULE = "tests.unit.experiments.fake_jobs"  # as a process of its own it has another name
 ORDER = "order.txt"  # in the sweep's directory: what each process is to do
 
 
@@ -29,7 +30,7 @@ def folders(sweep: Path, names: list[str]) -> list[JobFolder]:
 def make_pool(sweep: Path, names: list[str], slots: int, interrupt: Interrupt) -> Pool:
     def command(job: Job, base: Path, run: RunDirectory | None) -> list[str]:
         resumed = [] if run is None else [str(run.path)]
-        return [sys.executable, "-m", __name__, str(sweep), str(base), *resumed]
+        return [sys.executable, "-m", MODULE, str(sweep), str(base), *resumed]
 
     view = PlainView(sys.stderr, every_s=0)
     return Pool("sweep", folders(sweep, names), slots, command, view, interrupt)
@@ -55,11 +56,11 @@ def work(sweep: Path, base: Path, resumed: str | None) -> int:
         (run.checkpoints / "step_1").mkdir(parents=True)
     run.write_status("running", updates=5)
     while not stopped:
-        order = (sweep / ORDER).read_text()
-        if order == "done" or (order.startswith("fail") and base.name not in order):
+        order, *failing = (sweep / ORDER).read_text().split()
+        if order == "done" or (order == "fail" and base.name not in failing):
             run.write_status("done", updates=10)
             return 0
-        if order.startswith("fail"):
+        if order == "fail":
             print("error: the loss is not finite [/tmp]", file=sys.stderr)
             run.write_status("failed", error="the loss is not finite")
             return 1

@@ -48,7 +48,11 @@ def test_a_plan_grows(tmp_path: Path) -> None:
         ([], {"grid": []}, "its grid `sac.tau` is .*, and yours is not set"),
         ([], {"seeds": "1"}, "it has the seeds 0 besides"),
         ([], {"methods": "ls"}, "it has the methods cagrad besides"),
-        (["method_options.radius=0.3"], {"methods": "cagrad"}, "its cagrad option `radius` is not set"),
+        (
+            ["method_options.radius=0.3"],
+            {"methods": "cagrad"},
+            "its cagrad option `radius` is not set",
+        ),
     ],
 )
 def test_another_plan_is_refused(

@@ -84,7 +84,7 @@ def test_other_grids_are_refused(words: list[str]) -> None:
         ({"methods": "ls,ls"}, "each value once"),
         ({"methods": "ls,"}, "none empty"),
         ({"grid": ["sac.tua=[1]"]}, r"Job tua=1-ls-s0: Unknown key `sac.tua`"),
-        ({"grid": ["sac.tau=[0.1, 7.0]"]}, r"Job tau=7.0-ls-s0: `sac.tau`"),
+        ({"grid": ["sac.tau=[0.1, 7]"]}, "Job tau=7-ls-s0: `sac.tau` is 7"),
         ({"grid": ["seed=[1, 2]"]}, "Use `--seeds`"),
     ],
 )

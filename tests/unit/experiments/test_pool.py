@@ -31,16 +31,16 @@ def states(sweep: Path) -> list[str]:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 30
     while not condition():
-        assert time.monotonic() < deadline, "nothing happened for a minute"
+        assert time.monotonic() < deadline, "nothing happened for half a minute"
         time.sleep(0.02)
 
 
 @contextlib.contextmanager
 def in_background(sweep: Path, slots: int) -> Iterator[subprocess.Popen[str]]:
     """A sweep as a process of its own; it and its jobs are gone afterwards."""
-    command = [sys.executable, "-m", fake_jobs.__name__, "sweep", str(sweep), str(slots), *NAMES]
+    command = [sys.executable, "-m", fake_jobs.MODULE, "sweep", str(sweep), str(slots), *NAMES]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         yield process
