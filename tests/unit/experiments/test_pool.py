@@ -41,7 +41,7 @@ def until(condition: Callable[[], bool]) -> None:
 def in_background(sweep: Path, slots: int) -> Iterator[subprocess.Popen[str]]:
     """A sweep as a process of its own; it and its jobs are gone afterwards."""
     command = [sys.executable, "-m", fake_jobs.MODULE, "sweep", str(sweep), str(slots), *NAMES]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     try:
         yield process
     finally:
@@ -74,7 +74,7 @@ def test_a_signal_stops_the_jobs_with_their_state(tmp_path: Path) -> None:
     with in_background(tmp_path, slots=2) as process:
         until(lambda: states(tmp_path)[:2] == ["running"] * 2)
         assert states(tmp_path)[2] == "waiting", "two at a time"
-        process.send_signal(signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
         process.wait(60)
         assert states(tmp_path) == ["interrupted", "interrupted", "waiting"]
     assert fake_jobs.sweep(tmp_path, NAMES, 3) == 0
