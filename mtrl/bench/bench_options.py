@@ -52,10 +52,10 @@ class Simulation(Seeded):
         Raises:
             BenchError: a name is unknown.
         """
-        from mtrl.envs.suites import task_names
+        from mtrl.envs.suites import split_tasks, task_names
 
         try:
-            return task_names(self.tasks.split(",") if "," in self.tasks else self.tasks)
+            return task_names(split_tasks(self.tasks))
         except ValueError as error:
             raise BenchError(str(error)) from error
 

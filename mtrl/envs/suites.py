@@ -50,6 +50,11 @@ def task_names(tasks: str | Sequence[str]) -> list[str]:
     return names
 
 
+def split_tasks(text: str) -> str | list[str]:
+    """What a person types for :func:`task_names`: a suite, a task, or tasks separated by commas."""
+    return text.split(",") if "," in text else text
+
+
 def _suites() -> dict[str, list[str]]:
     from metaworld import env_dict  # deferred: the import takes a second
 

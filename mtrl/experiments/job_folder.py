@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mtrl.experiments.plan import Job
-from mtrl.runs.directory import RunDirectory, list_runs
+from mtrl.runs.directory import RunDirectory, is_locked, list_runs
 
 Command = Callable[[Job, Path, RunDirectory | None], list[str]]
 """The command line of a job, from the job, the folder for its run, and the run to resume, if any."""
@@ -50,7 +50,7 @@ class JobFolder:
 
     def lives(self) -> bool:
         """Whether a process works on the job, started by this sweep, an earlier one or by hand."""
-        return self._is_locked() or self.status()["state"] == "running"
+        return is_locked(self.log) or self.status()["state"] == "running"
 
     def pid(self) -> int | None:
         """The process that trains the job's run; None if it is not known."""
@@ -92,16 +92,6 @@ class JobFolder:
         except OSError:
             return ""
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
-
-    def _is_locked(self) -> bool:
-        try:
-            with self.log.open() as log:
-                fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return False
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
 
 
 def _spawn(

@@ -173,7 +173,7 @@ def _distinct(option: str, text: str, values: list[Any]) -> list[Any]:
 
 def _points(axes: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
     """The label and the overrides of every grid point; one without either if there is no grid."""
-    from mtrl.jobs.grid import grid_points
+    from mtrl.jobs.grid import as_overrides, grid_points
 
     points = grid_points(axes)
     short = {key: key.rpartition(".")[2] for key in axes}
@@ -185,10 +185,7 @@ def _points(axes: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
     ]
     if len(set(labels)) < len(labels):
         labels = [f"{i}-{label}" for i, label in enumerate(labels)]
-    return [
-        (label, [f"{key}={json.dumps(value)}" for key, value in point.items()])
-        for label, point in zip(labels, points, strict=True)
-    ]
+    return list(zip(labels, map(as_overrides, points), strict=True))
 
 
 def _text(value: Any) -> str:
@@ -212,9 +209,9 @@ def _checked(
 
 def shared_values(plan: Plan) -> dict[str, Any]:
     """The dotted keys, with their values, that are the same in all jobs by design."""
-    (values,) = [dataclasses.asdict(plan.jobs[0].config)]
     own = {"method_options", *_OWN, *plan.grid}
-    return {key: value for key, value in flatten(values) if not _is_below(key, own)}
+    values = flatten(dataclasses.asdict(plan.jobs[0].config))
+    return {key: value for key, value in values if not _is_below(key, own)}
 
 
 def options_by_method(plan: Plan) -> dict[str, dict[str, Any]]:

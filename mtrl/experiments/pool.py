@@ -49,7 +49,10 @@ class Pool:
         interrupt: Interrupt,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        self.slots, self.command, self.view, self.interrupt = slots, command, view, interrupt
+        self.slots = slots
+        self.command = command
+        self.view = view
+        self.interrupt = interrupt
         self.environment = environment or {}
         self.failed: dict[str, str] = {}
         self._waiting: deque[JobFolder] = deque()

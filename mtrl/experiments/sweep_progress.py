@@ -18,7 +18,8 @@ class SweepProgress:
     """
 
     def __init__(self, title: str, folders: Sequence[JobFolder]) -> None:
-        self.title, self.folders = title, folders
+        self.title = title
+        self.folders = folders
         self._start = time.monotonic()
         self._shares = {folder.name: _share(folder) for folder in folders}
         self._at_start = sum(self._shares.values())
@@ -30,7 +31,7 @@ class SweepProgress:
             running: names of the jobs that run.
             failed: number of jobs that failed.
         """
-        # Only a job that runs, or has just run, can have changed.
+        # A job that is done cannot change.
         for folder in self.folders:
             if self._shares[folder.name] < 1.0:
                 self._shares[folder.name] = _share(folder)

@@ -61,7 +61,7 @@ def plan(
     points = []
     with refusals():
         for values in grid_points(dict(flatten(resolved.config.grid))):
-            changes = [f"{key}={json.dumps(value)}" for key, value in values.items()]
+            changes = as_overrides(values)
             point = compose("supervised", files, [*overrides, *changes])
             label = " ".join(change for change in changes if not change.startswith("method="))
             points.append(Point(label, point, expand(point.config)))
@@ -94,6 +94,11 @@ def grid_points(grid: Mapping[str, Any]) -> list[dict[str, Any]]:
         {key: value for part in point for key, value in part.items()}
         for point in itertools.product(*axes)
     ]
+
+
+def as_overrides(point: Mapping[str, Any]) -> list[str]:
+    """A combination of a grid's values as `key=value`."""
+    return [f"{key}={json.dumps(value)}" for key, value in point.items()]
 
 
 def expand(config: SupervisedConfig) -> list[SupervisedConfig]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
+from mtrl.envs.suites import split_tasks
 from mtrl.envs.verify import Difference, Report, comparable_tasks
 from mtrl.envs.verify_in_processes import record, verify_in_processes
 from mtrl.errors import ConfigError
@@ -30,7 +31,7 @@ def verify_env(tasks: str, steps: int, processes: int, *, as_json: bool) -> tupl
         if number < 1:
             raise ConfigError(f"`--{option}` should be at least 1. Found {number}.")
     try:
-        names = comparable_tasks(tasks.split(",") if "," in tasks else tasks)
+        names = comparable_tasks(split_tasks(tasks))
     except ValueError as error:
         raise ConfigError(str(error)) from error
     report = verify_in_processes(names, steps, processes, _say)

@@ -8,8 +8,6 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from mtrl.balancing import arm_name
 from mtrl.runs.directory import RunDirectory, RunDirectoryError
 from mtrl.runs.metric_log import read_jsonl
@@ -27,7 +25,7 @@ def summarise(run: RunDirectory) -> dict[str, Any]:
         raise RunDirectoryError(
             f"{run.path} has no final evaluation. Let it finish: mtrl train --resume {run.path}"
         ) from error
-    config = YAML(typ="safe", pure=True).load((run.path / "config.yaml").read_text())
+    config = run.config()
     manifest = json.loads((run.path / "manifest.json").read_text())
     records = read_jsonl(run.path / "metrics.jsonl")
     timing = read_jsonl(run.path / "timing.jsonl")

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ruamel.yaml import YAML
 
 from mtrl.extras import DISTRIBUTION
 from mtrl.report.balance import COLUMNS, balance_rows
@@ -33,7 +32,7 @@ def add_runs(folder: Path, runs: Sequence[RunDirectory]) -> list[Path]:
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
     units: dict[str, Any] = {}
     for run in runs:
-        config = YAML(typ="safe", pure=True).load((run.path / "config.yaml").read_text())
+        config = run.config()
         try:
             result = json.loads((run.path / "eval" / "final.json").read_text())
         except OSError as error:

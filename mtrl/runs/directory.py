@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import importlib.metadata
 import json
 import os
 import platform
@@ -17,7 +16,7 @@ from typing import Any
 
 from mtrl.errors import USAGE, MtrlError
 from mtrl.extras import DISTRIBUTION
-from mtrl.runs.provenance import package_commit
+from mtrl.runs.provenance import package_commit, package_versions
 
 PACKAGES = ("torch", "numpy", "scipy", "gymnasium", "metaworld", "mujoco", "ray", DISTRIBUTION)
 PROVENANCE = ("created", "python", "platform", "cpus", "versions", "git")
@@ -158,7 +157,7 @@ class RunDirectory:
             return {"state": "unknown"}
         if status["state"] == "running":
             if status.get("host", platform.node()) == platform.node():
-                alive = self._is_locked() and _exists(status["pid"])
+                alive = is_locked(self.path / "lock") and _exists(status["pid"])
             else:
                 alive = time.time() - status["heartbeat"] < _STALE_AFTER_S
             if not alive:
@@ -169,20 +168,16 @@ class RunDirectory:
         """Write a JSON file of the run atomically; return its path."""
         return self._write_json(name, content)
 
+    def config(self) -> dict[str, Any]:
+        """The content of `config.yaml`."""
+        from ruamel.yaml import YAML  # an extra brings it
+
+        return YAML(typ="safe", pure=True).load((self.path / "config.yaml").read_text())
+
     def provenance(self) -> dict[str, Any]:
         """Date, versions, machine and commit of the run, to be kept with its results."""
         manifest = json.loads((self.path / "manifest.json").read_text())
         return {key: manifest[key] for key in PROVENANCE}
-
-    def _is_locked(self) -> bool:
-        try:
-            with (self.path / "lock").open("r") as handle:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return False
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
 
     def _write_json(self, name: str, content: Any) -> Path:
         path = self.path / name
@@ -191,6 +186,18 @@ class RunDirectory:
         temporary.write_text(json.dumps(content, indent=1))
         temporary.replace(path)
         return path
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds a lock on a file; not if the file is missing."""
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
 
 
 def _exists(pid: int) -> bool:
@@ -213,10 +220,6 @@ def list_runs(base: Path) -> list[RunDirectory]:
 
 def describe_process() -> dict[str, Any]:
     """Date, command, versions, machine and commit of this process."""
-    versions = {}
-    for package in PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[package] = importlib.metadata.version(package)
     return {
         "created": datetime.now(UTC).isoformat(),
         "command": sys.argv,
@@ -224,6 +227,6 @@ def describe_process() -> dict[str, Any]:
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
         "host": platform.node(),
-        "versions": versions,
+        "versions": package_versions(PACKAGES),
         "git": package_commit(),
     }

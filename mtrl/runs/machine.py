@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import datetime
-import importlib.metadata
 import os
 import platform
 from pathlib import Path
 from typing import Any
 
-from mtrl.runs.provenance import package_commit
+from mtrl.runs.provenance import package_commit, package_versions
 
 _PACKAGES = ("metaworld", "mujoco", "numpy", "ray", "torch")
 
@@ -28,19 +27,8 @@ def describe_machine(command: str) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "load": os.getloadavg()[0],
         "python": platform.python_version(),
-        **_versions(),
+        **package_versions(_PACKAGES),
     }
-
-
-def _versions() -> dict[str, str]:
-    """Of the packages that are installed; the core comes without some of them."""
-    versions = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
 
 
 def _processor() -> str:

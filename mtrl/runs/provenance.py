@@ -1,9 +1,12 @@
-"""The commit of the code that runs, if the package is in a git checkout."""
+"""What code runs: the commit, if the package is in a git checkout, and versions of packages."""
 
 from __future__ import annotations
 
+import contextlib
+import importlib.metadata
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
@@ -43,3 +46,12 @@ def package_commit(package: Path = Path(__file__).parents[1]) -> Commit | None:
         return {"commit": git("rev-parse", "HEAD"), "dirty": dirty}
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def package_versions(packages: Sequence[str]) -> dict[str, str]:
+    """Versions of those packages that are installed; extras of mtrl bring some of them."""
+    versions = {}
+    for package in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return versions

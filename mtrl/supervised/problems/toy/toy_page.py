@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ruamel.yaml import YAML
 
 from mtrl.runs.directory import RunDirectory, RunDirectoryError
 from mtrl.runs.metric_log import read_jsonl
@@ -46,7 +45,7 @@ def add_toys(folder: Path, runs: Sequence[RunDirectory]) -> list[Path]:
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
     heads: dict[str, dict[str, Any]] = {}
     for run in runs:
-        config = YAML(typ="safe", pure=True).load((run.path / "config.yaml").read_text())
+        config = run.config()
         surface = Toy(**config["problem_options"]).surface
         name = f"{surface.name}-{surface.loss_weight:g}-{len(surface.starts)}starts"
         heads[name] = _head(surface, config)
