@@ -95,6 +95,8 @@ def test_row_that_is_not_finite_is_left_out_and_counted(name: str, bad: float) -
     assert method.metrics["masked_tasks"] == 1
     expected = step(make(name, 4, 10), signals(without))
     torch.testing.assert_close(direction, expected, rtol=1e-12, atol=1e-12)
+    if isinstance(method, Weighting):  # the weight scales the task's head, too
+        assert make(name, 4, 10).weights(signals(rows))[1] == 0.0
 
 
 @every_method
